@@ -1,0 +1,87 @@
+# Installs what the scripts of ops/ need and only if it is missing; to be sourced after common.sh.
+# Tools are shared by all stacks: TOOLS_DIR, default .stack/tools. Each function may be called by
+# several scripts at once (flock) and is quick when there is nothing to do.
+# shellcheck shell=bash
+
+TOOLS_DIR=${TOOLS_DIR:-$ROOT/.stack/tools}
+VENV=$TOOLS_DIR/venv         # after ensure_venv: $VENV/bin/python
+KAFKA_JARS=$TOOLS_DIR/kafka  # after ensure_kafka: java -cp "$KAFKA_JARS/*" CLASS
+
+# with_tools_lock COMMAND...: one installation at a time, over all stacks.
+with_tools_lock() {
+    mkdir -p "$TOOLS_DIR"
+    (flock 8; "$@") 8>"$TOOLS_DIR/.lock"
+}
+
+# install_deb PACKAGE...: install Debian packages. Callers ask for what they found missing.
+install_deb() {
+    (($#)) || return 0
+    have apt-get || die "install these yourself, this is no Debian: $*"
+    local as_root=()
+    if ((EUID != 0)); then
+        have sudo || die "not root and no sudo; run: apt-get install $*"
+        as_root=(sudo)
+    fi
+    log "installing Debian packages: $*"
+    # The lists of packages on a fresh machine are empty or old.
+    { "${as_root[@]}" apt-get -q update &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@"
+    } >"$TOOLS_DIR/apt.log" 2>&1 || { tail -n 20 "$TOOLS_DIR/apt.log" >&2; die "apt-get failed"; }
+}
+
+# java_is_new: true for Java 17 or later.
+java_is_new() {
+    local version
+    have java && version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p') && ((${version:-0} >= 17))
+}
+
+# ensure_debs: every Debian package of the stack.
+ensure_debs() {
+    local missing=()
+    java_is_new || missing+=(default-jre-headless)
+    # Maven is needed once, to fetch the jars.
+    [[ -e $KAFKA_JARS/.done ]] || have mvn || missing+=(maven)
+    have nginx || [[ -x /usr/sbin/nginx ]] || missing+=(nginx-light)
+    have envsubst || missing+=(gettext-base)
+    have curl || missing+=(curl)
+    have setsid || missing+=(util-linux)
+    [[ -x $VENV/bin/python ]] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    install_deb "${missing[@]}"
+}
+
+# ensure_venv: Python packages of ops/lib/requirements.txt, again when that file changes.
+ensure_venv() {
+    local wanted
+    wanted=$(sha256sum <"$ROOT/ops/lib/requirements.txt")
+    [[ $(cat "$VENV/.done" 2>/dev/null) == "$wanted" ]] && "$VENV/bin/python" -c '' 2>/dev/null && return
+    log "installing Python packages: $(grep -v '^#' "$ROOT/ops/lib/requirements.txt" | xargs)"
+    # An unfinished one, or one whose interpreter is gone, is made anew.
+    [[ -e $VENV/.done ]] && "$VENV/bin/python" -c '' 2>/dev/null || rm -rf "$VENV"
+    { { [[ -d $VENV ]] || python3 -m venv "$VENV"; } &&
+        "$VENV/bin/python" -m pip install -q --disable-pip-version-check -r "$ROOT/ops/lib/requirements.txt"
+    } >"$TOOLS_DIR/pip.log" 2>&1 || { tail -n 20 "$TOOLS_DIR/pip.log" >&2; die "pip failed"; }
+    echo "$wanted" >"$VENV/.done"
+}
+
+# ensure_kafka: Kafka's jars by ops/kafka/pom.xml, again when that file changes.
+ensure_kafka() {
+    local wanted
+    wanted=$(sha256sum <"$ROOT/ops/kafka/pom.xml")
+    [[ $(cat "$KAFKA_JARS/.done" 2>/dev/null) == "$wanted" ]] && return
+    log "fetching Apache Kafka's jars"
+    rm -rf "$KAFKA_JARS"
+    mvn -B -q -f "$ROOT/ops/kafka/pom.xml" dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$KAFKA_JARS" \
+        >"$TOOLS_DIR/mvn.log" 2>&1 || { tail -n 20 "$TOOLS_DIR/mvn.log" >&2; die "maven failed"; }
+    echo "$wanted" >"$KAFKA_JARS/.done"
+}
+
+# ensure_tools: all of the above, under the lock.
+ensure_tools() { with_tools_lock _ensure_tools; }
+_ensure_tools() {
+    ensure_debs
+    # Both wait for the network more than they compute.
+    ensure_kafka & local kafka=$!
+    ensure_venv
+    wait "$kafka"
+}

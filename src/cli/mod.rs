@@ -1,0 +1,37 @@
+//! The commands, one file each.
+
+pub mod check;
+pub mod produce;
+pub mod run;
+pub mod status;
+
+use std::path::Path;
+
+use crate::queue::{DataDir, Queue};
+use crate::runtime::control::{self, Request};
+
+/// Where a command got its answer from: the pattern of every command beside a live instance.
+pub enum Reached {
+    /// A live instance answered through its socket.
+    Live(serde_json::Value),
+    /// None runs: this process now owns the queue.
+    Offline(Box<Queue>),
+}
+
+/// Asks the live instance of `data_dir`, or takes its lock and opens the queue.
+///
+/// # Errors
+/// If the data dir does not exist, its instance does not answer, or the queue does not open.
+pub fn reach(data_dir: &Path, request: &Request) -> anyhow::Result<Reached> {
+    anyhow::ensure!(
+        data_dir.is_dir(),
+        "there is no data dir at {}; name it with --data-dir",
+        data_dir.display()
+    );
+    match control::ask(data_dir, request)? {
+        Some(answer) => Ok(Reached::Live(answer)),
+        None => Ok(Reached::Offline(Box::new(Queue::open(DataDir::lock(
+            data_dir,
+        )?)?))),
+    }
+}

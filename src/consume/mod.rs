@@ -1,0 +1,324 @@
+//! Polls Kafka, and asks its coordinator: the only part that knows rdkafka.
+//!
+//! Rebalances come out of [`Consumer::poll`] as events, like messages. librdkafka waits until
+//! [`Consumer::assign`] or [`Consumer::unassign`] answers, so the whole of a rebalance is plain
+//! code in the ingest loop and no work is done inside a callback.
+
+mod native;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{
+    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol,
+};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::ownership::{CommitError, Committed, Group, GroupError, Note, OffsetCommit, Start};
+use native::Membership;
+
+/// How long a question to the coordinator or a leader may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What [`Consumer::poll`] brings.
+pub enum Event<'a> {
+    /// A record.
+    Message(BorrowedMessage<'a>),
+    /// Partitions to take; answer with [`Consumer::assign`].
+    Assign(Vec<i32>),
+    /// Partitions to let go; answer with [`Consumer::unassign`].
+    Revoke {
+        /// The partitions.
+        partitions: Vec<i32>,
+        /// They are no longer ours already, so a commit would come too late.
+        lost: bool,
+    },
+    /// A partition's next offset is not in Kafka (any more).
+    OutOfRange,
+    /// A fault that librdkafka goes on to mend by itself.
+    Trouble(KafkaError),
+    /// The client cannot go on, as when another instance has taken its `group.instance.id`.
+    Fatal(String),
+    /// Nothing within the time given.
+    Nothing,
+}
+
+struct Rebalance {
+    assign: bool,
+    partitions: Vec<i32>,
+}
+
+/// Receives librdkafka's callbacks and only notes them down.
+#[derive(Default)]
+pub struct Context {
+    rebalances: Mutex<VecDeque<Rebalance>>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => log::warn!("kafka: {facility}: {message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                log::info!("kafka: {facility}: {message}");
+            }
+            RDKafkaLogLevel::Debug => log::debug!("kafka: {facility}: {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log::warn!("kafka: {error}: {reason}");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        _: &BaseConsumer<Self>,
+        err: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let partitions = partitions
+            .elements()
+            .iter()
+            .map(|e| e.partition())
+            .collect();
+        self.rebalances
+            .lock()
+            .expect("BUG: a callback panicked")
+            .push_back(Rebalance {
+                assign: err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS,
+                partitions,
+            });
+    }
+}
+
+/// Settings of the consumer.
+pub struct ConsumerOptions<'a> {
+    /// Bootstrap brokers, `host:port,...`.
+    pub brokers: &'a str,
+    /// The one topic.
+    pub topic: &'a str,
+    /// Consumer group.
+    pub group: &'a str,
+    /// Installation id, for static membership: a restart takes its partitions back at once.
+    pub installation: &'a str,
+    /// librdkafka properties of the user, over ours.
+    pub properties: &'a BTreeMap<String, String>,
+}
+
+/// A member of the consumer group. Shared by the thread that polls and the one that commits.
+#[derive(Clone)]
+pub struct Consumer {
+    inner: Arc<BaseConsumer<Context>>,
+    topic: String,
+}
+
+impl Consumer {
+    /// Joins the group; partitions come as events.
+    ///
+    /// # Errors
+    /// If librdkafka refuses a property; an unreachable broker is no error here.
+    pub fn subscribe(options: &ConsumerOptions<'_>) -> Result<Consumer, KafkaError> {
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", "anonymizer")
+            .set("group.id", options.group)
+            .set(
+                "group.instance.id",
+                format!("anonymizer-{}", options.installation),
+            )
+            // Offsets live in the queue; a commit follows its sync and nothing else.
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // An offset that Kafka no longer has must be seen, not skipped.
+            .set("auto.offset.reset", "error")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("allow.auto.create.topics", "false")
+            .set("check.crcs", "true")
+            // A backlog must not pile up in memory before it reaches the disk.
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.queue.backoff.ms", "20");
+        config.set("bootstrap.servers", options.brokers);
+        for (name, value) in options.properties {
+            config.set(name, value);
+        }
+        config.set_log_level(RDKafkaLogLevel::Info);
+        let inner: BaseConsumer<Context> = config.create_with_context(Context::default())?;
+        inner.subscribe(&[options.topic])?;
+        Ok(Consumer {
+            inner: Arc::new(inner),
+            topic: options.topic.to_owned(),
+        })
+    }
+
+    /// Waits for the next event, at most `timeout`.
+    pub fn poll(&self, timeout: Duration) -> Event<'_> {
+        let polled = self.inner.poll(timeout);
+        if let Some(Ok(message)) = polled {
+            return Event::Message(message);
+        }
+        let rebalance = {
+            let context: &Context = self.inner.context();
+            context
+                .rebalances
+                .lock()
+                .expect("BUG: a callback panicked")
+                .pop_front()
+        };
+        if let Some(r) = rebalance {
+            return if r.assign {
+                Event::Assign(r.partitions)
+            } else {
+                Event::Revoke {
+                    partitions: r.partitions,
+                    lost: self.inner.assignment_lost(),
+                }
+            };
+        }
+        match polled {
+            None | Some(Ok(_)) => Event::Nothing,
+            Some(Err(e)) => {
+                if let Some((code, words)) = self.inner.client().fatal_error() {
+                    return Event::Fatal(format!("{code}: {words}"));
+                }
+                match e.rdkafka_error_code() {
+                    Some(
+                        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+                    ) => Event::OutOfRange,
+                    _ => Event::Trouble(e),
+                }
+            }
+        }
+    }
+
+    /// Answers [`Event::Assign`]: reading starts at the given offsets.
+    ///
+    /// # Errors
+    /// If librdkafka refuses.
+    pub fn assign(&self, starts: &[Start]) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::with_capacity(starts.len());
+        for start in starts {
+            list.add_partition_offset(&self.topic, start.partition, Offset::Offset(start.offset))?;
+        }
+        match self.inner.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.inner.incremental_assign(&list),
+            _ => self.inner.assign(&list),
+        }
+    }
+
+    /// Answers [`Event::Revoke`].
+    ///
+    /// # Errors
+    /// If librdkafka refuses.
+    pub fn unassign(&self, partitions: &[i32]) -> Result<(), KafkaError> {
+        match self.inner.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => {
+                self.inner.incremental_unassign(&self.list(partitions))
+            }
+            _ => self.inner.unassign(),
+        }
+    }
+
+    /// Reads `partition` from `offset` on.
+    ///
+    /// # Errors
+    /// If librdkafka refuses, as for a partition that is not assigned.
+    pub fn seek(&self, partition: i32, offset: i64) -> Result<(), KafkaError> {
+        self.inner
+            .seek(&self.topic, partition, Offset::Offset(offset), ASK_TIMEOUT)
+    }
+
+    /// Stops or resumes fetching of partitions; polling must go on.
+    ///
+    /// # Errors
+    /// If librdkafka refuses.
+    pub fn pause(&self, partitions: &[i32], pause: bool) -> Result<(), KafkaError> {
+        let list = self.list(partitions);
+        if pause {
+            self.inner.pause(&list)
+        } else {
+            self.inner.resume(&list)
+        }
+    }
+
+    fn list(&self, partitions: &[i32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&self.topic, *partition);
+        }
+        list
+    }
+}
+
+impl Group for Consumer {
+    fn commit(&self, offsets: &[OffsetCommit]) -> Result<(), CommitError> {
+        let unanswered = |e: KafkaError| CommitError::Unanswered(e.to_string());
+        let before = Membership::of(&self.inner).ok_or(CommitError::NotMember)?;
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for o in offsets {
+            let mut element = list.add_partition(&self.topic, o.partition);
+            element
+                .set_offset(Offset::Offset(o.offset))
+                .map_err(unanswered)?;
+            element.set_metadata(&o.metadata);
+        }
+        self.inner
+            .commit(&list, CommitMode::Sync)
+            .map_err(unanswered)?;
+        for element in list.elements() {
+            element.error().map_err(unanswered)?;
+        }
+        if Membership::of(&self.inner).as_ref() != Some(&before) {
+            return Err(CommitError::Unanswered(
+                "the membership changed while the commit was under way".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Committed>, GroupError> {
+        let list = self
+            .inner
+            .committed_offsets(self.list(partitions), ASK_TIMEOUT)
+            .map_err(|e| GroupError(format!("committed offsets: {e}")))?;
+        let metadata: BTreeMap<i32, Option<String>> =
+            native::commit_metadata(&list).into_iter().collect();
+        let mut committed = BTreeMap::new();
+        for element in list.elements() {
+            element.error().map_err(|e| {
+                GroupError(format!(
+                    "committed offset of partition {}: {e}",
+                    element.partition()
+                ))
+            })?;
+            if let Offset::Offset(offset) = element.offset() {
+                committed.insert(
+                    element.partition(),
+                    Committed {
+                        offset,
+                        note: metadata
+                            .get(&element.partition())
+                            .and_then(|text| Note::parse(text.as_deref()?)),
+                    },
+                );
+            }
+        }
+        Ok(committed)
+    }
+
+    fn watermarks(&self, partition: i32) -> Result<(i64, i64), GroupError> {
+        self.inner
+            .fetch_watermarks(&self.topic, partition, ASK_TIMEOUT)
+            .map_err(|e| GroupError(format!("offsets of partition {partition}: {e}")))
+    }
+}

@@ -1,0 +1,104 @@
+//! Message bytes -> [`Record`]. The only file that sees code generated from `schema/`.
+//!
+//! A message is one Cap'n Proto struct in the standard, unpacked stream framing, in any number of
+//! segments. Fields of newer schema versions are ignored, fields
+//! that an older writer did not know read as zero or empty.
+
+use capnp::ErrorKind;
+use capnp::message::{Reader, ReaderOptions, ReaderSegments, SegmentArray};
+
+use crate::http_log_capnp;
+use crate::record::Record;
+
+/// Why a message is not an `HttpLogRecord`. Carries no byte of the message, which may be an address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The message has no value, as a Kafka tombstone has none.
+    #[error("empty message")]
+    Empty,
+    /// The framing or the struct is not valid Cap'n Proto, or it exceeds the reading limits.
+    #[error("not a Cap'n Proto HttpLogRecord: {0:?}")]
+    Malformed(ErrorKind),
+}
+
+impl From<capnp::Error> for DecodeError {
+    fn from(e: capnp::Error) -> Self {
+        // `e.extra` may quote the input; the kind never does.
+        DecodeError::Malformed(e.kind)
+    }
+}
+
+/// Bounds on what one message may make the reader do.
+///
+/// The record is flat, so two levels are enough for it. Each of the four texts may be read once,
+/// and may at worst span the whole message: without a limit a small message whose pointers all
+/// meet in one place would cost a multiple of its size.
+fn limits(len: usize) -> ReaderOptions {
+    ReaderOptions {
+        traversal_limit_in_words: Some(len / 8 * 2 + 64),
+        nesting_limit: 4,
+    }
+}
+
+/// Decodes `message` and hands the record to `f`, without copying its texts.
+///
+/// # Errors
+/// [`DecodeError`] if the message is not a valid record; `f` is then not called.
+pub fn decode<T>(message: &[u8], f: impl FnOnce(&Record<'_>) -> T) -> Result<T, DecodeError> {
+    if message.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    let mut slice = message;
+    let limits = limits(message.len());
+    match capnp::serialize::read_message_from_flat_slice(&mut slice, limits) {
+        Ok(reader) => read(&reader, f),
+        // The library's table ends at 512 segments; the format's does not.
+        Err(e) if matches!(e.kind, ErrorKind::InvalidNumberOfSegments(_)) => {
+            let segments = segments(message).ok_or(e)?;
+            read(&Reader::new(SegmentArray::new(&segments), limits), f)
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn read<T>(
+    reader: &Reader<impl ReaderSegments>,
+    f: impl FnOnce(&Record<'_>) -> T,
+) -> Result<T, DecodeError> {
+    let root = reader.get_root::<http_log_capnp::http_log_record::Reader<'_>>()?;
+    let record = Record {
+        timestamp_ms: root.get_timestamp_epoch_milli(),
+        resource_id: root.get_resource_id(),
+        bytes_sent: root.get_bytes_sent(),
+        request_time_ms: root.get_request_time_milli(),
+        response_status: root.get_response_status(),
+        cache_status: root.get_cache_status()?.as_bytes(),
+        method: root.get_method()?.as_bytes(),
+        remote_addr: root.get_remote_addr()?.as_bytes(),
+        url: root.get_url()?.as_bytes(),
+    };
+    Ok(f(&record))
+}
+
+/// The segments of a message with many: a count less one, the length of each in words, padding to a
+/// word, then the segments (Cap'n Proto, "Serialization Over a Stream").
+fn segments(message: &[u8]) -> Option<Vec<&[u8]>> {
+    let u32_at = |at: usize| {
+        let bytes = message.get(at..at.checked_add(4)?)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
+    };
+    let count = u32_at(0)?.checked_add(1)?;
+    // A table longer than the message would be.
+    if count > message.len() / 4 {
+        return None;
+    }
+    let mut at = (4 + 4 * count).next_multiple_of(8);
+    (0..count)
+        .map(|i| {
+            let len = u32_at(4 + 4 * i)?.checked_mul(8)?;
+            let segment = message.get(at..at.checked_add(len)?)?;
+            at += len;
+            Some(segment)
+        })
+        .collect()
+}

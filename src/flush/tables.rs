@@ -1,0 +1,175 @@
+//! Making sure that raw table, totals tables and views exist before anything is inserted: a view
+//! that comes later than the first row leaves the totals wrong for ever.
+
+use serde::{Deserialize, Serialize};
+
+use crate::queue::{Queue, QueueError};
+use crate::sink::{Schema, SchemaError, SchemaState, Sink, SinkError};
+
+/// Name under which the queue remembers that the tables exist.
+const TABLES: &str = "tables";
+
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    /// URL, database, table and statements that the check was made for.
+    target: String,
+    complete: bool,
+}
+
+/// What the next request has to be for the tables' sake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// All exist: insert.
+    Nothing,
+    /// Ask what exists.
+    Check,
+    /// Run a statement that creates an object.
+    Create {
+        /// The object's name.
+        name: String,
+        /// The statement.
+        sql: String,
+    },
+    /// Objects are missing and must not be created by us now; why, and which.
+    Hold(String),
+}
+
+/// What is known of the tables.
+pub struct Tables<'a> {
+    queue: &'a Queue,
+    schema: Schema,
+    target: String,
+    create: bool,
+    complete: bool,
+    missing: Option<Vec<String>>,
+}
+
+impl<'a> Tables<'a> {
+    /// Takes up what was remembered, if it was for the same place and statements.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be read.
+    pub fn load(
+        queue: &'a Queue,
+        schema: Schema,
+        place: &str,
+        create: bool,
+    ) -> Result<Self, QueueError> {
+        let statements: String = schema.objects().iter().map(|o| o.sql.as_str()).collect();
+        let digest = xxhash_rust::xxh3::xxh3_64(statements.as_bytes());
+        let target = format!("{place} {digest:016x}");
+        let remembered: Option<Remembered> = queue.load(TABLES)?;
+        let complete = remembered.is_some_and(|r| r.complete && r.target == target);
+        Ok(Tables {
+            queue,
+            schema,
+            target,
+            create,
+            complete,
+            missing: None,
+        })
+    }
+
+    /// What has to be done next. `ambiguous` says that a batch may be stored already: then nothing
+    /// is created, since a new table would not know its token.
+    pub fn need(&self, ambiguous: bool) -> Need {
+        if self.complete {
+            return Need::Nothing;
+        }
+        let Some(missing) = &self.missing else {
+            return Need::Check;
+        };
+        let Some(name) = missing.first() else {
+            return Need::Check;
+        };
+        if !self.create {
+            return Need::Hold(format!(
+                "missing: {}; create them (`ops/clickhouse/`), or run without no_create_tables",
+                missing.join(", ")
+            ));
+        }
+        if ambiguous {
+            return Need::Hold(format!(
+                "missing: {}, while a batch may be stored already; restore them, or create them \
+                 yourself if its rows are gone",
+                missing.join(", ")
+            ));
+        }
+        let object = self.schema.objects().iter().find(|o| &o.name == name);
+        match object {
+            Some(o) => Need::Create {
+                name: o.name.clone(),
+                sql: o.sql.clone(),
+            },
+            None => Need::Check,
+        }
+    }
+
+    /// Asks which objects exist: one request.
+    ///
+    /// # Errors
+    /// The outer error is the queue's, the inner one what ClickHouse or the proxy answered.
+    pub fn check(&mut self, sink: &Sink) -> Result<Result<SchemaState, SinkError>, QueueError> {
+        let answer = match sink.query(&self.schema.check_query()) {
+            Ok(answer) => answer,
+            Err(e) => return Ok(Err(e)),
+        };
+        match self.schema.parse_check(&answer) {
+            Ok(state) => {
+                for table in &state.without_window {
+                    log::warn!(
+                        "table {table} has no deduplication window: a resend would be stored twice \
+                         there. Set non_replicated_deduplication_window as in ops/clickhouse/"
+                    );
+                }
+                self.missing = Some(state.missing.clone());
+                if state.missing.is_empty() {
+                    self.remember(true)?;
+                }
+                Ok(Ok(state))
+            }
+            Err(
+                e @ (SchemaError::Answer(_) | SchemaError::Name(_) | SchemaError::Statement { .. }),
+            ) => Ok(Err(SinkError::Hold {
+                code: None,
+                words: e.to_string(),
+                ambiguous: false,
+            })),
+        }
+    }
+
+    /// An object was created. After the last one a check has the last word.
+    pub fn created(&mut self, name: &str) {
+        if let Some(missing) = &mut self.missing {
+            missing.retain(|m| m != name);
+            if missing.is_empty() {
+                self.missing = None;
+            }
+        }
+    }
+
+    /// How many statements are still to be run.
+    pub fn missing(&self) -> usize {
+        self.missing.as_ref().map_or(0, Vec::len)
+    }
+
+    /// ClickHouse did not know a table after all.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be written.
+    pub fn forget(&mut self) -> Result<(), QueueError> {
+        self.missing = None;
+        self.remember(false)
+    }
+
+    fn remember(&mut self, complete: bool) -> Result<(), QueueError> {
+        self.complete = complete;
+        self.queue.save(
+            TABLES,
+            &Remembered {
+                target: self.target.clone(),
+                complete,
+            },
+        )
+    }
+}

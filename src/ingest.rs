@@ -1,0 +1,271 @@
+//! The ingest thread: poll, decode, anonymize, encode, and hand over whole blocks.
+//!
+//! A block holds rows of one partition and closes when it is full or when the sync interval has
+//! passed. Handing over waits while the channel is full: nothing is dropped. What cannot become a
+//! row is quarantined with its place and never stops the stream.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+use rdkafka::Message as _;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::anonymize::anonymize;
+use crate::consume::{Consumer, Event};
+use crate::decode::decode;
+use crate::encode::encode;
+use crate::ownership::Start;
+use crate::record::{LaneId, Quarantined, RowBlock};
+use crate::runtime::shutdown::Shutdown;
+use crate::runtime::stats::Stats;
+use crate::store::ToStore;
+
+/// Rows of a block before compression. zstd-1 makes about a quarter of it, 16 to 32 KiB: sled
+/// keeps larger values badly, and smaller ones compress badly.
+const BLOCK_BYTES: usize = 128 << 10;
+
+/// Messages kept by hash in one block; a longer run of undecodable ones closes it.
+const BLOCK_QUARANTINE: usize = 1024;
+
+/// Why ingest ended other than by request.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// librdkafka cannot go on.
+    #[error("kafka client failed: {0}")]
+    Fatal(String),
+    /// librdkafka refused an assignment.
+    #[error("kafka client refused")]
+    Refused(#[from] rdkafka::error::KafkaError),
+    /// The store thread ended; its own error says why.
+    #[error("the store thread ended")]
+    StoreEnded,
+}
+
+/// What the ingest thread needs.
+pub struct Ingest<'a> {
+    /// The group member to poll.
+    pub consumer: &'a Consumer,
+    /// To the store thread.
+    pub to_store: Sender<ToStore>,
+    /// A block closes at this age.
+    pub sync_interval: Duration,
+    /// Set by the store thread while the disk bound is met.
+    pub pause: &'a AtomicBool,
+    /// When to end.
+    pub shutdown: &'a Shutdown,
+    /// Counters.
+    pub stats: &'a Stats,
+}
+
+impl Ingest<'_> {
+    /// Returns only when stopping; every record polled has then been handed over.
+    ///
+    /// # Errors
+    /// [`IngestError`]; records handed over are safe, the rest is read again.
+    pub fn run(&self) -> Result<(), IngestError> {
+        let mut open: BTreeMap<i32, OpenBlock> = BTreeMap::new();
+        let mut paused = false;
+        let mut next_close = Instant::now() + self.sync_interval;
+        while !self.shutdown.requested() {
+            match self.consumer.poll(self.sync_interval) {
+                Event::Message(m) => {
+                    if let Some(block) = open.get_mut(&m.partition()) {
+                        block.push(m.offset(), m.payload().unwrap_or_default(), self.stats);
+                        if block.is_full() {
+                            self.hand_over(block)?;
+                        }
+                    }
+                }
+                Event::Assign(partitions) => {
+                    let starts = self.ask(|reply| ToStore::Assign { partitions, reply })?;
+                    for s in &starts {
+                        open.insert(s.partition, OpenBlock::new(s));
+                    }
+                    self.consumer.assign(&starts)?;
+                    // A partition just assigned is not paused.
+                    paused = false;
+                    self.stats.assigned(starts.iter().map(|s| s.partition));
+                }
+                Event::Revoke { partitions, lost } => {
+                    for p in &partitions {
+                        if let Some(mut block) = open.remove(p) {
+                            self.hand_over(&mut block)?;
+                        }
+                    }
+                    self.stats.revoked(&partitions);
+                    self.ask(|reply| ToStore::Revoke {
+                        partitions: partitions.clone(),
+                        lost,
+                        reply,
+                    })?;
+                    self.consumer.unassign(&partitions)?;
+                }
+                Event::OutOfRange => {
+                    for block in open.values_mut() {
+                        self.hand_over(block)?;
+                    }
+                    for start in self.ask(|reply| ToStore::Reposition { reply })? {
+                        self.consumer.seek(start.partition, start.offset)?;
+                        open.insert(start.partition, OpenBlock::new(&start));
+                    }
+                }
+                Event::Trouble(e) => log::warn!("kafka: {e}; the client goes on trying"),
+                Event::Fatal(words) => return Err(IngestError::Fatal(words)),
+                Event::Nothing => {}
+            }
+            if Instant::now() >= next_close {
+                for block in open.values_mut() {
+                    self.hand_over(block)?;
+                }
+                next_close = Instant::now() + self.sync_interval;
+                let want = self.pause.load(Ordering::Relaxed);
+                if want != paused {
+                    let partitions: Vec<i32> = open.keys().copied().collect();
+                    self.consumer.pause(&partitions, want)?;
+                    paused = want;
+                }
+            }
+        }
+        for block in open.values_mut() {
+            self.hand_over(block)?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&self, open: &mut OpenBlock) -> Result<(), IngestError> {
+        let Some(block) = open.take() else {
+            return Ok(());
+        };
+        self.to_store
+            .send(ToStore::Block(open.lane, block))
+            .map_err(|_| IngestError::StoreEnded)
+    }
+
+    fn ask<T>(&self, message: impl FnOnce(Sender<T>) -> ToStore) -> Result<T, IngestError> {
+        let (reply, answer) = bounded(1);
+        self.to_store
+            .send(message(reply))
+            .map_err(|_| IngestError::StoreEnded)?;
+        answer.recv().map_err(|_| IngestError::StoreEnded)
+    }
+}
+
+/// The block of one partition that rows are being added to.
+struct OpenBlock {
+    lane: LaneId,
+    /// Messages below were taken already.
+    next: i64,
+    block: RowBlock,
+}
+
+impl OpenBlock {
+    fn new(start: &Start) -> OpenBlock {
+        OpenBlock {
+            lane: start.lane,
+            next: start.offset,
+            block: RowBlock::default(),
+        }
+    }
+
+    fn push(&mut self, offset: i64, message: &[u8], stats: &Stats) {
+        // After a resume or seek librdkafka may bring a message again (librdkafka#2593, #4637).
+        if offset < self.next {
+            return;
+        }
+        if self.is_empty() {
+            self.block.first = offset;
+        }
+        self.next = offset + 1;
+        self.block.next = self.next;
+        let bytes = &mut self.block.bytes;
+        let failed = match decode(message, |record| encode(&anonymize(record), bytes)) {
+            Ok(Ok(())) => {
+                self.block.rows += 1;
+                return;
+            }
+            Ok(Err(e)) => e.to_string(),
+            Err(e) => e.to_string(),
+        };
+        stats.quarantined.inc();
+        self.block.quarantined.push(Quarantined {
+            offset,
+            reason: failed,
+            len: message.len() as u64,
+            hash: format!("{:032x}", xxh3_128(message)),
+        });
+    }
+
+    fn is_empty(&self) -> bool {
+        self.block.rows == 0 && self.block.quarantined.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.block.bytes.len() >= BLOCK_BYTES || self.block.quarantined.len() >= BLOCK_QUARANTINE
+    }
+
+    fn take(&mut self) -> Option<RowBlock> {
+        if self.is_empty() {
+            return None;
+        }
+        let fresh = RowBlock {
+            bytes: Vec::with_capacity(BLOCK_BYTES + (BLOCK_BYTES >> 4)),
+            ..RowBlock::default()
+        };
+        Some(std::mem::replace(&mut self.block, fresh))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> OpenBlock {
+        OpenBlock::new(&Start {
+            partition: 0,
+            lane: LaneId(1),
+            offset: 10,
+        })
+    }
+
+    const PLAIN: &[u8] = include_bytes!("../data/golden/plain.capnp");
+
+    #[test]
+    fn a_block_covers_its_messages_and_the_gaps_between() {
+        let stats = Stats::default();
+        let mut open = open();
+        open.push(12, PLAIN, &stats);
+        open.push(15, PLAIN, &stats);
+        let block = open.take().unwrap();
+        assert_eq!((block.first, block.next, block.rows), (12, 16, 2));
+        assert_eq!(open.take(), None);
+    }
+
+    #[test]
+    fn a_message_brought_again_is_dropped() {
+        let stats = Stats::default();
+        let mut open = open();
+        open.push(9, PLAIN, &stats);
+        open.push(10, PLAIN, &stats);
+        open.push(10, PLAIN, &stats);
+        let block = open.take().unwrap();
+        assert_eq!((block.first, block.next, block.rows), (10, 11, 1));
+    }
+
+    #[test]
+    fn an_undecodable_message_is_quarantined_without_its_bytes() {
+        let stats = Stats::default();
+        let mut open = open();
+        open.push(10, PLAIN, &stats);
+        open.push(11, b"192.0.2.77 no capnp", &stats);
+        open.push(12, PLAIN, &stats);
+        let block = open.take().unwrap();
+        assert_eq!((block.rows, block.next), (2, 13));
+        let [q] = &block.quarantined[..] else {
+            panic!("{:?}", block.quarantined)
+        };
+        assert_eq!((q.offset, q.len), (11, 19));
+        assert!(!format!("{q:?}").contains("192.0.2.77"));
+    }
+}

@@ -1,0 +1,62 @@
+//! The command line: everything the program can do.
+
+use std::process::ExitCode;
+
+use anonymizer::cli::{check, produce, run, status};
+use anonymizer::runtime::config::Settings;
+use clap::{Parser, Subcommand};
+
+/// Takes HTTP log records from Kafka, masks client addresses, and inserts them into ClickHouse
+/// through a proxy that lets one request a minute pass. Nothing is lost, nothing stored twice.
+#[derive(Parser)]
+#[command(name = "anonymizer", version = version())]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service
+    Run,
+    /// Check settings, Kafka, topic and queue, without a request to ClickHouse
+    Check,
+    /// Show what is queued and what happens next
+    Status(status::StatusArgs),
+    /// Produce synthetic records into Kafka
+    Produce(produce::ProduceArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    match dispatch(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("anonymizer: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> anyhow::Result<()> {
+    let config = cli.settings.load()?;
+    match &cli.command {
+        Command::Run => run::run(&config),
+        Command::Check => check::run(&config),
+        Command::Status(args) => status::run(args, &config),
+        Command::Produce(args) => produce::run(args, &config),
+    }
+}
+
+fn version() -> &'static str {
+    let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
+    let text = format!(
+        "{} (commit {}, librdkafka {librdkafka})",
+        env!("CARGO_PKG_VERSION"),
+        env!("ANONYMIZER_COMMIT")
+    );
+    Box::leak(text.into_boxed_str())
+}

@@ -1,0 +1,159 @@
+//! The note that every commit carries as its metadata: whose commit it is, and where each former
+//! owner's commits ended.
+//!
+//! The broker checks the member and the generation of a commit, not who owns the partition, and it
+//! forgets who committed. The note is how an instance that lost the answer to its last commit
+//! learns later whether that commit was applied.
+
+use std::collections::BTreeMap;
+
+/// Kafka's `offset.metadata.max.bytes`, default.
+const MAX_BYTES: usize = 4096;
+const VERSION: &str = "anonymizer1";
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Installation id of the committing instance.
+    pub owner: String,
+    /// For each former owner, the committed offset at which another instance took over from it.
+    pub former: BTreeMap<String, i64>,
+    /// Former owners may be missing: there were too many, or a commit without a note came between.
+    pub cut: bool,
+}
+
+impl Note {
+    /// The note of an instance's commits after it was assigned a partition whose last commit was
+    /// at `committed` with the note `last` (`None`: no note that we can read).
+    pub fn succeed(me: &str, committed: Option<i64>, last: Option<&Note>) -> Note {
+        let Some(last) = last else {
+            return Note {
+                owner: me.to_owned(),
+                former: BTreeMap::new(),
+                // Without any commit there was no owner; a commit without a note hides one.
+                cut: committed.is_some(),
+            };
+        };
+        let mut former = last.former.clone();
+        if let Some(offset) = committed.filter(|_| last.owner != me) {
+            former.insert(last.owner.clone(), offset);
+        }
+        former.remove(me);
+        let mut note = Note {
+            owner: me.to_owned(),
+            former,
+            cut: last.cut,
+        };
+        while note.text().len() > MAX_BYTES {
+            // The lowest end is the oldest owner, the least likely to come back with a tail.
+            let oldest = note
+                .former
+                .iter()
+                .min_by_key(|(_, end)| **end)
+                .map(|(id, _)| id.clone());
+            match oldest {
+                Some(id) => note.former.remove(&id),
+                None => break,
+            };
+            note.cut = true;
+        }
+        note
+    }
+
+    /// As commit metadata.
+    pub fn text(&self) -> String {
+        let mut text = format!("{VERSION};{}", self.owner);
+        for (id, end) in &self.former {
+            text.push_str(&format!(";{id}={end}"));
+        }
+        if self.cut {
+            text.push_str(";cut");
+        }
+        text
+    }
+
+    /// From commit metadata; `None` if it is empty, foreign, of another version, or cut off.
+    pub fn parse(text: &str) -> Option<Note> {
+        let mut fields = text.split(';');
+        if fields.next()? != VERSION {
+            return None;
+        }
+        let owner = fields.next().filter(|id| is_id(id))?.to_owned();
+        let mut note = Note {
+            owner,
+            former: BTreeMap::new(),
+            cut: false,
+        };
+        for field in fields {
+            if note.cut {
+                return None;
+            }
+            match field.split_once('=') {
+                Some((id, end)) if is_id(id) => {
+                    note.former.insert(id.to_owned(), end.parse().ok()?);
+                }
+                None if field == "cut" => note.cut = true,
+                _ => return None,
+            }
+        }
+        Some(note)
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_commit_after_a_takeover_records_where_the_last_owner_ended() {
+        let x = Note::succeed("x", None, None);
+        assert_eq!((x.cut, x.former.len()), (false, 0));
+        let y = Note::succeed("y", Some(100), Some(&x));
+        assert_eq!(y.former, [("x".to_owned(), 100)].into());
+        let x_again = Note::succeed("x", Some(150), Some(&y));
+        assert_eq!(x_again.former, [("y".to_owned(), 150)].into());
+        let still_x = Note::succeed("x", Some(170), Some(&x_again));
+        assert_eq!(still_x, x_again);
+    }
+
+    #[test]
+    fn a_commit_without_a_note_leaves_a_mark() {
+        assert!(Note::succeed("x", Some(5), None).cut);
+    }
+
+    #[test]
+    fn a_note_reads_as_it_was_written() {
+        let mut note = Note::succeed("x", Some(1), None);
+        note.former.insert("y".into(), 77);
+        assert_eq!(Note::parse(&note.text()), Some(note));
+        for bad in [
+            "",
+            "other",
+            "anonymizer2;x",
+            "anonymizer1",
+            "anonymizer1;x;y",
+            "anonymizer1;x;y=z",
+        ] {
+            assert_eq!(Note::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_note_never_exceeds_what_the_broker_takes() {
+        let mut last = Note::succeed("0", None, None);
+        for i in 1..400 {
+            let me = format!("{i:016x}");
+            last = Note::succeed(&me, Some(i), Some(&last));
+            assert!(last.text().len() <= MAX_BYTES);
+        }
+        assert!(last.cut);
+        assert!(
+            last.former.values().min() > Some(&100),
+            "the oldest go first"
+        );
+    }
+}

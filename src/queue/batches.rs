@@ -1,0 +1,297 @@
+//! Batches: sealing, attempts, acknowledgement.
+
+use sled::Transactional as _;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::layout;
+use super::{Batch, BatchState, Body, Lane, Queue, QueueError, Range, json};
+
+/// Bounds of a batch. At least one block is always taken.
+#[derive(Clone, Copy, Debug)]
+pub struct SealBounds {
+    /// Most rows.
+    pub rows: u64,
+    /// Most bytes of frames.
+    pub bytes: u64,
+}
+
+impl Queue {
+    /// Fixes the next batch: the oldest eligible blocks, within `bounds`. `settings` are made from
+    /// its token. Returns `None` if nothing is eligible. **Not durable before [`Queue::sync`]**,
+    /// and not to be sent before it.
+    ///
+    /// # Errors
+    /// [`QueueError`] if a block is damaged or the batch cannot be written.
+    pub fn seal(
+        &self,
+        bounds: SealBounds,
+        now_ms: u64,
+        settings: impl FnOnce(&str) -> Vec<(String, String)>,
+    ) -> Result<Option<Batch>, QueueError> {
+        self.check()?;
+        let (lanes, seq) = {
+            let state = self.state();
+            let lanes: Vec<Lane> = state
+                .lanes
+                .values()
+                .filter(|l| l.sealed < l.eligible)
+                .cloned()
+                .collect();
+            (lanes, state.next_batch)
+        };
+        // Only this thread moves `sealed`, and `eligible` only grows: no lock while walking.
+        let Some(picked) = self.pick(&lanes, bounds)? else {
+            return Ok(None);
+        };
+        let token = format!("{}-{seq}-{:016x}", self.installation, picked.digest);
+        let batch = Batch {
+            seq,
+            settings: settings(&token),
+            token,
+            sealed_ms: now_ms,
+            oldest_ms: picked.oldest_ms,
+            rows: picked.ranges.iter().map(|r| r.rows).sum(),
+            bytes: picked.ranges.iter().map(|r| r.bytes).sum(),
+            ranges: picked.ranges,
+            attempts: 0,
+            may_be_stored: false,
+            state: BatchState::Sealed,
+        };
+        let mut state = self.state();
+        let moved = self.lanes_with(&state.lanes, &batch, |lane, range| lane.sealed = range.to);
+        let written =
+            (&self.batches, &self.lanes, &self.meta).transaction(|(batches, lanes, meta)| {
+                batches.insert(&layout::seq_key(seq), json(&batch))?;
+                for lane in &moved {
+                    lanes.insert(&layout::lane_key(lane.id), json(lane))?;
+                }
+                meta.insert(b"next_batch", json(&(seq + 1)))?;
+                Ok(())
+            });
+        self.transaction_result("seal a batch in", written)?;
+        state.next_batch = seq + 1;
+        state.lanes.extend(moved.into_iter().map(|l| (l.id, l)));
+        state.batches.insert(seq, batch.clone());
+        Ok(Some(batch))
+    }
+
+    /// The oldest sealed batch that waits to be inserted.
+    pub fn sealed_batch(&self) -> Option<Batch> {
+        self.state()
+            .batches
+            .values()
+            .find(|b| b.state == BatchState::Sealed)
+            .cloned()
+    }
+
+    /// Whether a seal would find something.
+    pub fn has_eligible(&self) -> bool {
+        self.state().lanes.values().any(|l| l.sealed < l.eligible)
+    }
+
+    /// Keeps a change of a batch's record. Durable after [`Queue::sync`].
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be written.
+    pub fn update_batch(&self, batch: &Batch) -> Result<(), QueueError> {
+        self.check()?;
+        let mut state = self.state();
+        self.guard(super::put_json(
+            &self.batches,
+            &layout::seq_key(batch.seq),
+            batch,
+        ))?;
+        state.batches.insert(batch.seq, batch.clone());
+        Ok(())
+    }
+
+    /// ClickHouse has the batch: releases its rows. The record says so before the first block
+    /// goes, so a crash in between is finished at the next start.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be written.
+    pub fn ack(&self, batch: &Batch) -> Result<(), QueueError> {
+        self.check()?;
+        let mut acked = batch.clone();
+        acked.state = BatchState::Acked;
+        {
+            let mut state = self.state();
+            let changed = self.lanes_with(&state.lanes, &acked, |lane, range| {
+                lane.rows -= range.rows;
+                lane.bytes -= range.bytes;
+            });
+            let written = (&self.batches, &self.lanes).transaction(|(batches, lanes)| {
+                batches.insert(&layout::seq_key(acked.seq), json(&acked))?;
+                for lane in &changed {
+                    lanes.insert(&layout::lane_key(lane.id), json(lane))?;
+                }
+                Ok(())
+            });
+            self.transaction_result("acknowledge a batch in", written)?;
+            state.lanes.extend(changed.into_iter().map(|l| (l.id, l)));
+            state.batches.insert(acked.seq, acked.clone());
+        }
+        self.sync()?;
+        self.remove_acked(&acked)
+    }
+
+    /// Gives the blocks of the newest sealed batch back, so that they can be sealed otherwise.
+    /// Refused (false) if an attempt may have stored it: then it must never be regrouped.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be written.
+    pub fn unseal(&self, batch: &Batch) -> Result<bool, QueueError> {
+        self.check()?;
+        let mut state = self.state();
+        if batch.may_be_stored || batch.state != BatchState::Sealed {
+            return Ok(false);
+        }
+        let back = self.lanes_with(&state.lanes, batch, |lane, range| lane.sealed = range.from);
+        let in_order = batch.ranges.iter().all(|r| {
+            state
+                .lanes
+                .get(&r.lane)
+                .is_some_and(|lane| lane.sealed == r.to)
+        });
+        if !in_order {
+            return Ok(false);
+        }
+        let written = (&self.batches, &self.lanes).transaction(|(batches, lanes)| {
+            batches.remove(&layout::seq_key(batch.seq))?;
+            for lane in &back {
+                lanes.insert(&layout::lane_key(lane.id), json(lane))?;
+            }
+            Ok(())
+        });
+        self.transaction_result("unseal a batch of", written)?;
+        state.lanes.extend(back.into_iter().map(|l| (l.id, l)));
+        state.batches.remove(&batch.seq);
+        Ok(true)
+    }
+
+    /// The batch's frames, one after the other, read as they are sent.
+    pub fn body<'a>(&'a self, batch: &'a Batch) -> Body<'a> {
+        Body::new(self, batch)
+    }
+
+    pub(super) fn finish_acked(&self) -> Result<(), QueueError> {
+        let acked: Vec<Batch> = self
+            .state()
+            .batches
+            .values()
+            .filter(|b| b.state == BatchState::Acked)
+            .cloned()
+            .collect();
+        acked.iter().try_for_each(|b| self.remove_acked(b))
+    }
+
+    fn remove_acked(&self, batch: &Batch) -> Result<(), QueueError> {
+        for range in &batch.ranges {
+            let mut at = range.from;
+            while let Some((block, _)) = self.block_at(range.lane, at)? {
+                if block.first >= range.to {
+                    break;
+                }
+                self.guard(
+                    self.blocks
+                        .remove(layout::key(range.lane, block.first))
+                        .map_err(QueueError::store("remove from")),
+                )?;
+                at = block.next;
+            }
+        }
+        self.guard(
+            self.batches
+                .remove(layout::seq_key(batch.seq))
+                .map_err(QueueError::store("remove from")),
+        )?;
+        self.state().batches.remove(&batch.seq);
+        batch
+            .ranges
+            .iter()
+            .try_for_each(|r| self.forget_if_spent(r.lane))
+    }
+
+    fn lanes_with(
+        &self,
+        lanes: &std::collections::BTreeMap<crate::record::LaneId, Lane>,
+        batch: &Batch,
+        change: impl Fn(&mut Lane, &Range),
+    ) -> Vec<Lane> {
+        batch
+            .ranges
+            .iter()
+            .filter_map(|range| {
+                let mut lane = lanes.get(&range.lane)?.clone();
+                change(&mut lane, range);
+                Some(lane)
+            })
+            .collect()
+    }
+
+    /// Takes blocks from the lanes, the oldest first, until a bound is met.
+    fn pick(&self, lanes: &[Lane], bounds: SealBounds) -> Result<Option<Picked>, QueueError> {
+        let mut heads = Vec::new();
+        for lane in lanes {
+            let block = self.eligible_block(lane, lane.sealed)?;
+            let range = Range {
+                lane: lane.id,
+                from: lane.sealed,
+                to: lane.sealed,
+                blocks: 0,
+                rows: 0,
+                bytes: 0,
+            };
+            heads.push((lane, block, range));
+        }
+        let (mut rows, mut bytes) = (0, 0);
+        let mut oldest_ms = u64::MAX;
+        let mut digest = Xxh3::new();
+        while let Some((lane, head, range)) = heads
+            .iter_mut()
+            .filter(|(_, head, _)| head.is_some())
+            .min_by_key(|(_, head, _)| head.as_ref().map(|h| h.appended_ms))
+        {
+            let block = head.take().expect("filtered above");
+            rows += u64::from(block.rows);
+            bytes += u64::from(block.frame_len);
+            if oldest_ms != u64::MAX && (rows > bounds.rows || bytes > bounds.bytes) {
+                break;
+            }
+            oldest_ms = oldest_ms.min(block.appended_ms);
+            digest.update(&block.checksum.to_le_bytes());
+            range.to = block.next;
+            range.blocks += 1;
+            range.rows += u64::from(block.rows);
+            range.bytes += u64::from(block.frame_len);
+            *head = self.eligible_block(lane, block.next)?;
+        }
+        let ranges: Vec<Range> = heads
+            .into_iter()
+            .map(|(_, _, range)| range)
+            .filter(|r| r.blocks > 0)
+            .collect();
+        Ok((!ranges.is_empty()).then(|| Picked {
+            ranges,
+            oldest_ms,
+            digest: digest.digest(),
+        }))
+    }
+
+    fn eligible_block(
+        &self,
+        lane: &Lane,
+        from: i64,
+    ) -> Result<Option<layout::BlockHeader>, QueueError> {
+        Ok(self
+            .block_at(lane.id, from)?
+            .map(|(header, _)| header)
+            .filter(|header| header.next <= lane.eligible))
+    }
+}
+
+struct Picked {
+    ranges: Vec<Range>,
+    oldest_ms: u64,
+    digest: u64,
+}

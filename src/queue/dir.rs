@@ -1,0 +1,129 @@
+//! The data dir: who owns it, and opening sled in it.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::QueueError;
+
+/// sled's directory below the data dir.
+pub const QUEUE_DIR: &str = "queue";
+/// Lock file below the data dir, held (flock) by the one process that owns it.
+pub const LOCK_FILE: &str = "lock";
+/// Unix socket of a live instance below the data dir.
+pub const SOCKET_FILE: &str = "control.sock";
+
+/// Segments of 8 MiB: a leaf page of sled holds up to 16 blocks of about 24 KiB and must stay
+/// below a quarter of a segment, or it becomes a side file that is never synced. Fixed for the
+/// life of a queue: sled refuses to open it with another size.
+const SEGMENT_BYTES: usize = 8 << 20;
+/// sled's own default is 1 GiB. Blocks are written once and read once, so a cache gains little.
+const CACHE_BYTES: u64 = 8 << 20;
+
+/// Exclusive ownership of a data dir, for as long as it lives.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Creates the directory if it is missing and takes its lock.
+    ///
+    /// # Errors
+    /// [`QueueError::InUse`] if another process has it, [`QueueError::Io`] if it cannot be made.
+    pub fn lock(path: &Path) -> Result<DataDir, QueueError> {
+        let io = |doing: &str, e| QueueError::io(doing, path, e);
+        fs::create_dir_all(path).map_err(|e| io("cannot create data dir", e))?;
+        let file = path.join(LOCK_FILE);
+        let mut lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&file)
+            .map_err(|e| QueueError::io("cannot open", &file, e))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = fs::read_to_string(&file).unwrap_or_default();
+                return Err(QueueError::InUse {
+                    path: path.to_owned(),
+                    pid: holder.trim().to_owned(),
+                });
+            }
+            Err(TryLockError::Error(e)) => return Err(QueueError::io("cannot lock", &file, e)),
+        }
+        // For the message above only; the lock itself is the kernel's and dies with the process.
+        let _ = lock.set_len(0);
+        let _ = writeln!(lock, "{}", std::process::id());
+        Ok(DataDir {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The data dir's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where sled keeps its files.
+    pub fn queue_path(&self) -> PathBuf {
+        self.path.join(QUEUE_DIR)
+    }
+}
+
+/// Opens sled, and its data file a second time for fsync, which sled's flush does not do.
+///
+/// A process killed while sled opens can leave an empty `snap.*.generating`, which the next open
+/// takes for the newest snapshot (spacejam/sled#1527). It is moved aside, once; the log itself
+/// holds everything.
+pub fn open_sled(dir: &DataDir) -> Result<(sled::Db, File), QueueError> {
+    let path = dir.queue_path();
+    let fresh = !path.exists();
+    let open = || {
+        sled::Config::new()
+            .path(&path)
+            .segment_size(SEGMENT_BYTES)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None)
+            .open()
+    };
+    let db = match open() {
+        Err(sled::Error::Corruption { .. }) if move_generating_aside(&path)? => open(),
+        other => other,
+    }
+    .map_err(|e| QueueError::Open {
+        path: path.clone(),
+        source: e,
+    })?;
+    let data_file = path.join("db");
+    let file = File::open(&data_file).map_err(|e| QueueError::io("cannot open", &data_file, e))?;
+    if fresh {
+        // The names of new files are durable only once their directories are.
+        for dir in [&path, dir.path()] {
+            File::open(dir)
+                .and_then(|d| d.sync_all())
+                .map_err(|e| QueueError::io("cannot sync directory", dir, e))?;
+        }
+    }
+    Ok((db, file))
+}
+
+fn move_generating_aside(path: &Path) -> Result<bool, QueueError> {
+    let entries = fs::read_dir(path).map_err(|e| QueueError::io("cannot list", path, e))?;
+    let mut moved = false;
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            let aside = path.join(format!("aside.{name}"));
+            fs::rename(entry.path(), &aside)
+                .map_err(|e| QueueError::io("cannot move aside", &entry.path(), e))?;
+            log::warn!(
+                "moved {name} aside: an earlier start was killed while it opened the queue; nothing is lost"
+            );
+            moved = true;
+        }
+    }
+    Ok(moved)
+}

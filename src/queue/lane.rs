@@ -1,0 +1,75 @@
+//! A lane's durable record, and what may be done with its rows.
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::LaneId;
+
+/// Where a lane stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LaneState {
+    /// This process holds the partition without a break since the lane was opened.
+    Open,
+    /// The partition went away, or the process that held it ended. Rows from `eligible` on (the
+    /// tail) wait to be resolved against the committed offset.
+    Ended,
+    /// The tail cannot be resolved without a person; the text says why.
+    Held(String),
+}
+
+/// One unbroken ownership of a partition, as offsets that only grow:
+///
+/// ```text
+///      released      sealed          eligible        next
+/// ---------|------------|----------------|-------------|
+///  gone     in a batch   may be sealed    the tail:
+///  (acked)               (commit acked)   appended, commit not known to be acked
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lane {
+    /// Its number, never used again.
+    pub id: LaneId,
+    /// Kafka topic.
+    pub topic: String,
+    /// Kafka partition.
+    pub partition: i32,
+    /// Rows below are in a sealed batch, or delivered.
+    pub sealed: i64,
+    /// Rows below are covered by a commit that Kafka acknowledged.
+    pub eligible: i64,
+    /// Where reading goes on: everything below is appended.
+    pub next: i64,
+    /// Rows stored (sealed ones included).
+    pub rows: u64,
+    /// Bytes stored: frames, without sled's overhead.
+    pub bytes: u64,
+    /// See [`LaneState`].
+    pub state: LaneState,
+}
+
+impl Lane {
+    /// A lane that starts reading at `start`.
+    pub fn new(id: LaneId, topic: &str, partition: i32, start: i64) -> Lane {
+        Lane {
+            id,
+            topic: topic.to_owned(),
+            partition,
+            sealed: start,
+            eligible: start,
+            next: start,
+            rows: 0,
+            bytes: 0,
+            state: LaneState::Open,
+        }
+    }
+
+    /// Whether rows wait for their commit to be acknowledged or resolved.
+    pub fn has_tail(&self) -> bool {
+        self.next > self.eligible
+    }
+
+    /// Whether nothing is left to do with it.
+    pub fn is_spent(&self) -> bool {
+        self.state != LaneState::Open && !self.has_tail() && self.rows == 0 && self.bytes == 0
+    }
+}

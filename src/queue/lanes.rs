@@ -1,0 +1,279 @@
+//! Lanes: appending rows, acknowledging commits, resolving tails.
+
+use std::sync::atomic::Ordering;
+
+use sled::Transactional as _;
+
+use super::layout::{self, BlockHeader};
+use super::{Lane, LaneState, Queue, QueueError, json};
+use crate::record::{LaneId, Quarantined};
+
+/// A block ready to append.
+#[derive(Debug, Clone)]
+pub struct PackedBlock {
+    /// First offset covered.
+    pub first: i64,
+    /// Offset after the last one covered.
+    pub next: i64,
+    /// Rows in it; with none, only the lane's next offset and the quarantined messages are stored.
+    pub rows: u32,
+    /// Bytes before compression.
+    pub raw_len: u32,
+    /// One zstd frame.
+    pub frame: Vec<u8>,
+    /// When it was read, Unix ms.
+    pub appended_ms: u64,
+    /// Messages of the span that could not become rows.
+    pub quarantined: Vec<Quarantined>,
+}
+
+impl Queue {
+    /// Opens a lane for a partition that was just assigned, to be read from `start` on.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be written.
+    pub fn open_lane(&self, topic: &str, partition: i32, start: i64) -> Result<LaneId, QueueError> {
+        self.check()?;
+        let mut state = self.state();
+        let id = LaneId(state.next_lane);
+        let lane = Lane::new(id, topic, partition, start);
+        let written = (&self.lanes, &self.meta).transaction(|(lanes, meta)| {
+            lanes.insert(&layout::lane_key(id), json(&lane))?;
+            meta.insert(b"next_lane", json(&(id.0 + 1)))?;
+            Ok(())
+        });
+        self.transaction_result("open a lane in", written)?;
+        state.next_lane += 1;
+        state.lanes.insert(id, lane);
+        Ok(id)
+    }
+
+    /// Appends a block to an open lane: rows, next offset and quarantined messages in one
+    /// transaction. Durable after [`Queue::sync`]. Returns false, and stores nothing, if the lane
+    /// is no longer open or the block does not lie at its end: rows of an ownership that has
+    /// ended are read again by whoever holds the partition.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be written; the queue is then poisoned.
+    pub fn append(&self, lane: LaneId, block: &PackedBlock) -> Result<bool, QueueError> {
+        self.check()?;
+        let mut state = self.state();
+        let Some(current) = state.lanes.get(&lane) else {
+            return Ok(false);
+        };
+        if current.state != LaneState::Open || block.first < current.next {
+            return Ok(false);
+        }
+        let mut updated = current.clone();
+        updated.next = block.next;
+        let value = (block.rows > 0).then(|| {
+            updated.rows += u64::from(block.rows);
+            updated.bytes += block.frame.len() as u64;
+            let header = BlockHeader {
+                lane,
+                first: block.first,
+                next: block.next,
+                rows: block.rows,
+                raw_len: block.raw_len,
+                frame_len: block.frame.len() as u32,
+                appended_ms: block.appended_ms,
+                checksum: 0,
+            };
+            layout::write_block(&header, &block.frame)
+        });
+        self.appended.fetch_add(1, Ordering::SeqCst);
+        let written = (&self.blocks, &self.lanes, &self.quarantine).transaction(
+            |(blocks, lanes, quarantine)| {
+                if let Some(value) = &value {
+                    blocks.insert(&layout::key(lane, block.first), value.as_slice())?;
+                }
+                lanes.insert(&layout::lane_key(lane), json(&updated))?;
+                for entry in &block.quarantined {
+                    quarantine.insert(&layout::key(lane, entry.offset), json(entry))?;
+                }
+                Ok(())
+            },
+        );
+        self.transaction_result("append to", written)?;
+        state.lanes.insert(lane, updated);
+        Ok(true)
+    }
+
+    /// Kafka acknowledged the commit of `offset` while the lane was held: its rows below are
+    /// eligible. Needs no sync: if a crash forgets it, the committed offset and its note tell.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be written.
+    pub fn acknowledge(&self, lane: LaneId, offset: i64) -> Result<(), QueueError> {
+        self.update_lane(lane, |l| l.eligible = l.eligible.max(offset.min(l.next)))
+    }
+
+    /// The partition went away: the lane takes no more rows.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be written.
+    pub fn end_lane(&self, lane: LaneId) -> Result<(), QueueError> {
+        self.update_lane(lane, |l| l.state = LaneState::Ended)?;
+        self.forget_if_spent(lane)
+    }
+
+    /// The lane's tail cannot be resolved without a person.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be written.
+    pub fn hold_lane(&self, lane: LaneId, why: &str) -> Result<(), QueueError> {
+        self.update_lane(lane, |l| l.state = LaneState::Held(why.to_owned()))
+    }
+
+    /// Resolves a tail in one transaction: rows below `eligible` may be sent, rows of blocks that
+    /// start in `drop` are removed. A tail dropped to its end also sets the lane's next offset
+    /// back.
+    ///
+    /// Returns false, and changes nothing, if one of the offsets lies within a block.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be read or written.
+    pub fn settle(
+        &self,
+        lane: LaneId,
+        eligible: i64,
+        drop: std::ops::Range<i64>,
+    ) -> Result<bool, QueueError> {
+        self.check()?;
+        let mut state = self.state();
+        let Some(current) = state.lanes.get(&lane) else {
+            return Ok(true);
+        };
+        let mut updated = current.clone();
+        let mut dropped = Vec::new();
+        let mut at = current.eligible;
+        while let Some((block, _)) = self.block_at(lane, at)? {
+            for cut in [eligible, drop.start, drop.end] {
+                if block.first < cut && cut < block.next {
+                    return Ok(false);
+                }
+            }
+            if drop.contains(&block.first) {
+                updated.rows -= u64::from(block.rows);
+                updated.bytes -= u64::from(block.frame_len);
+                dropped.push(block.first);
+            }
+            at = block.next;
+        }
+        let quarantine: Vec<sled::IVec> = self
+            .quarantine
+            .range(layout::key(lane, drop.start)..layout::key(lane, drop.end.max(drop.start)))
+            .keys()
+            .collect::<Result<_, _>>()
+            .map_err(QueueError::store("read"))?;
+        updated.eligible = updated.eligible.max(eligible.min(updated.next));
+        if drop.end >= updated.next && drop.start < updated.next {
+            updated.next = drop.start.max(updated.eligible);
+        }
+        let written =
+            (&self.blocks, &self.lanes, &self.quarantine).transaction(|(blocks, lanes, q)| {
+                for first in &dropped {
+                    blocks.remove(&layout::key(lane, *first))?;
+                }
+                for key in &quarantine {
+                    q.remove(key)?;
+                }
+                lanes.insert(&layout::lane_key(lane), json(&updated))?;
+                Ok(())
+            });
+        self.transaction_result("settle a tail of", written)?;
+        state.lanes.insert(lane, updated);
+        std::mem::drop(state);
+        self.forget_if_spent(lane)?;
+        Ok(true)
+    }
+
+    /// The lane as it is now.
+    pub fn lane(&self, lane: LaneId) -> Option<Lane> {
+        self.state().lanes.get(&lane).cloned()
+    }
+
+    /// Lanes that are not open and have a tail.
+    pub fn tails(&self) -> Vec<Lane> {
+        self.state()
+            .lanes
+            .values()
+            .filter(|l| l.state != LaneState::Open && l.has_tail())
+            .cloned()
+            .collect()
+    }
+
+    /// The offset below which every row of the partition that this data dir ever held was
+    /// eligible; `None` if it never held one.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be read.
+    pub fn eligible_next(&self, topic: &str, partition: i32) -> Result<Option<i64>, QueueError> {
+        let kept: Option<i64> =
+            super::get_json(&self.partitions, &partition_key(topic, partition))?;
+        let lanes = self.state();
+        let live = lanes
+            .lanes
+            .values()
+            .filter(|l| l.topic == topic && l.partition == partition)
+            .map(|l| l.eligible);
+        Ok(live.chain(kept).max())
+    }
+
+    pub(super) fn end_open_lanes(&self) -> Result<(), QueueError> {
+        let open: Vec<LaneId> = self
+            .state()
+            .lanes
+            .values()
+            .filter(|l| l.state == LaneState::Open)
+            .map(|l| l.id)
+            .collect();
+        open.into_iter().try_for_each(|lane| self.end_lane(lane))
+    }
+
+    pub(super) fn update_lane(
+        &self,
+        lane: LaneId,
+        change: impl FnOnce(&mut Lane),
+    ) -> Result<(), QueueError> {
+        self.check()?;
+        let mut state = self.state();
+        let Some(current) = state.lanes.get(&lane) else {
+            return Ok(());
+        };
+        let mut updated = current.clone();
+        change(&mut updated);
+        if updated != *current {
+            self.guard(super::put_json(
+                &self.lanes,
+                &layout::lane_key(lane),
+                &updated,
+            ))?;
+            state.lanes.insert(lane, updated);
+        }
+        Ok(())
+    }
+
+    /// Removes the record of a lane with nothing left, keeping its partition's eligible offset.
+    pub(super) fn forget_if_spent(&self, lane: LaneId) -> Result<(), QueueError> {
+        let mut state = self.state();
+        let Some(current) = state.lanes.get(&lane).filter(|l| l.is_spent()) else {
+            return Ok(());
+        };
+        let key = partition_key(&current.topic, current.partition);
+        let kept: Option<i64> = super::get_json(&self.partitions, &key)?;
+        let eligible = kept.unwrap_or(0).max(current.eligible);
+        let written = (&self.lanes, &self.partitions).transaction(|(lanes, partitions)| {
+            lanes.remove(&layout::lane_key(lane))?;
+            partitions.insert(key.as_slice(), json(&eligible))?;
+            Ok(())
+        });
+        self.transaction_result("remove a lane of", written)?;
+        state.lanes.remove(&lane);
+        Ok(())
+    }
+}
+
+fn partition_key(topic: &str, partition: i32) -> Vec<u8> {
+    format!("{topic}\0{partition}").into_bytes()
+}

@@ -1,0 +1,364 @@
+//! The durable queue: the only part that knows sled.
+//!
+//! ```text
+//! DATA_DIR/lock                flock of the one owner
+//! DATA_DIR/control.sock        Unix socket of a live instance
+//! DATA_DIR/queue/              sled, with these trees:
+//!   meta        name                    -> JSON   format, installation, counters, limiter, ...
+//!   lanes       lane u32                -> JSON   Lane
+//!   blocks      lane u32 ++ first u64   -> block  (layout.rs)
+//!   batches     seq u64                 -> JSON   Batch
+//!   quarantine  lane u32 ++ offset u64  -> JSON   Quarantined
+//!   partitions  topic ++ 0 ++ partition -> JSON   next eligible offset, kept after its lanes
+//! ```
+//!
+//! An append is one transaction: the block, its lane's next offset and its quarantined messages.
+//! It is durable after [`Queue::sync`], which is sled's flush (a write and `sync_file_range`,
+//! not an fsync) **and** an fsync of sled's own file. Any write or sync error poisons the queue:
+//! every later call fails, the process ends, and what was not committed is read again.
+
+mod batch;
+mod batches;
+mod body;
+mod dir;
+mod error;
+mod lane;
+mod lanes;
+mod layout;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use batch::{Batch, BatchState, Range};
+pub use batches::SealBounds;
+pub use body::Body;
+pub use dir::{DataDir, LOCK_FILE, QUEUE_DIR, SOCKET_FILE};
+pub use error::QueueError;
+pub use lane::{Lane, LaneState};
+pub use lanes::PackedBlock;
+pub use layout::BlockHeader;
+
+use crate::record::{LaneId, Quarantined};
+use layout::FORMAT;
+
+/// The queue of one data dir. Threads share it by reference.
+pub struct Queue {
+    db: sled::Db,
+    meta: sled::Tree,
+    lanes: sled::Tree,
+    blocks: sled::Tree,
+    batches: sled::Tree,
+    quarantine: sled::Tree,
+    partitions: sled::Tree,
+    /// sled's data file. Opened once, before the first write: an fsync error is reported once to
+    /// each descriptor, so a later one could miss it.
+    data_file: File,
+    failed: OnceLock<String>,
+    /// Appends begun, and how many of them a sync covers.
+    appended: AtomicU64,
+    synced: AtomicU64,
+    state: Mutex<State>,
+    installation: String,
+    dir: DataDir,
+}
+
+/// The small records, held in memory as they are on the disk. Blocks never are.
+struct State {
+    lanes: BTreeMap<LaneId, Lane>,
+    batches: BTreeMap<u64, Batch>,
+    next_lane: u32,
+    next_batch: u64,
+}
+
+/// What is queued, for people and metrics.
+#[derive(Clone, Debug, Serialize, serde::Deserialize, PartialEq)]
+pub struct Summary {
+    /// Rows stored: sealed, eligible and tail.
+    pub rows: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+    /// Rows from eligible offsets on: waiting for a commit to be acknowledged or resolved.
+    pub tail_lanes: usize,
+    /// When the oldest row was appended, Unix ms.
+    pub oldest_ms: Option<u64>,
+    /// Messages in quarantine.
+    pub quarantined: u64,
+    /// Every lane.
+    pub lanes: Vec<Lane>,
+    /// Every batch.
+    pub batches: Vec<Batch>,
+}
+
+impl Queue {
+    /// Opens the queue in `dir`, or creates it, and finishes what a crash left half done: lanes
+    /// that were open are ended, blocks of acknowledged batches are removed.
+    ///
+    /// # Errors
+    /// [`QueueError`] if sled cannot open it, its version is unknown, or a record is damaged.
+    pub fn open(dir: DataDir) -> Result<Queue, QueueError> {
+        let (db, data_file) = dir::open_sled(&dir)?;
+        let tree = |name: &str| db.open_tree(name).map_err(QueueError::store("open"));
+        let meta = tree("meta")?;
+        let format: Option<u32> = get_json(&meta, b"format")?;
+        match format {
+            Some(FORMAT) => {}
+            Some(found) => {
+                return Err(QueueError::Version {
+                    path: dir.queue_path(),
+                    found: found.to_string(),
+                    known: FORMAT,
+                });
+            }
+            None => put_json(&meta, b"format", &FORMAT)?,
+        }
+        let installation = match get_json(&meta, b"installation")? {
+            Some(id) => id,
+            None => {
+                let id = new_installation_id();
+                put_json(&meta, b"installation", &id)?;
+                id
+            }
+        };
+        let lanes = tree("lanes")?;
+        let batches = tree("batches")?;
+        let mut state = State {
+            lanes: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            next_lane: get_json(&meta, b"next_lane")?.unwrap_or(1),
+            next_batch: get_json(&meta, b"next_batch")?.unwrap_or(1),
+        };
+        for lane in read_all::<Lane>(&lanes, "lane")? {
+            state.lanes.insert(lane.id, lane);
+        }
+        for batch in read_all::<Batch>(&batches, "batch")? {
+            state.batches.insert(batch.seq, batch);
+        }
+        let queue = Queue {
+            blocks: tree("blocks")?,
+            quarantine: tree("quarantine")?,
+            partitions: tree("partitions")?,
+            db,
+            meta,
+            lanes,
+            batches,
+            data_file,
+            failed: OnceLock::new(),
+            appended: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+            state: Mutex::new(state),
+            installation,
+            dir,
+        };
+        queue.end_open_lanes()?;
+        queue.finish_acked()?;
+        queue.sync()?;
+        Ok(queue)
+    }
+
+    /// Random id of this data dir, 16 hex digits, made once.
+    pub fn installation(&self) -> &str {
+        &self.installation
+    }
+
+    /// The data dir that the queue is in.
+    pub fn dir(&self) -> &DataDir {
+        &self.dir
+    }
+
+    /// Makes everything written so far durable.
+    ///
+    /// # Errors
+    /// Any failure poisons the queue; a sync is never tried again.
+    pub fn sync(&self) -> Result<(), QueueError> {
+        self.check()?;
+        let covered = self.appended.load(Ordering::SeqCst);
+        self.guard(self.db.flush().map_err(QueueError::store("flush")))?;
+        let synced = self.data_file.sync_all();
+        self.guard(synced.map_err(|e| QueueError::io("cannot sync", &self.dir.queue_path(), e)))?;
+        self.synced.fetch_max(covered, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Whether a sync covers every append.
+    pub fn is_synced(&self) -> bool {
+        self.synced.load(Ordering::SeqCst) == self.appended.load(Ordering::SeqCst)
+    }
+
+    /// Reads a small record kept under `name`.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be read or is not what it should be.
+    pub fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, QueueError> {
+        get_json(&self.meta, name.as_bytes())
+    }
+
+    /// Keeps a small record under `name`. Durable after [`Queue::sync`].
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be written; the queue is then poisoned.
+    pub fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), QueueError> {
+        self.check()?;
+        self.guard(put_json(&self.meta, name.as_bytes(), value))
+    }
+
+    /// What is queued.
+    ///
+    /// # Errors
+    /// [`QueueError`] if the oldest block of a lane cannot be read.
+    pub fn summary(&self) -> Result<Summary, QueueError> {
+        let (lanes, batches): (Vec<Lane>, Vec<Batch>) = {
+            let state = self.state();
+            (
+                state.lanes.values().cloned().collect(),
+                state.batches.values().cloned().collect(),
+            )
+        };
+        let mut oldest_ms = None;
+        for lane in lanes.iter().filter(|l| l.rows > 0) {
+            if let Some((header, _)) = self.block_at(lane.id, 0)? {
+                let ms = header.appended_ms;
+                oldest_ms = Some(oldest_ms.map_or(ms, |o: u64| o.min(ms)));
+            }
+        }
+        Ok(Summary {
+            rows: lanes.iter().map(|l| l.rows).sum(),
+            bytes: lanes.iter().map(|l| l.bytes).sum(),
+            tail_lanes: lanes.iter().filter(|l| l.has_tail()).count(),
+            oldest_ms,
+            quarantined: self.quarantine.len() as u64,
+            lanes,
+            batches,
+        })
+    }
+
+    /// Bytes of all frames stored.
+    pub fn bytes(&self) -> u64 {
+        self.state().lanes.values().map(|l| l.bytes).sum()
+    }
+
+    /// Bytes of sled's files. They shrink little when rows leave; the space is used again.
+    pub fn disk_bytes(&self) -> u64 {
+        self.db.size_on_disk().unwrap_or(0)
+    }
+
+    /// Every quarantined message, with the lane that read it.
+    pub fn quarantined(
+        &self,
+    ) -> impl Iterator<Item = Result<(LaneId, Quarantined), QueueError>> + '_ {
+        self.quarantine.iter().map(|entry| {
+            let (key, value) = entry.map_err(QueueError::store("read"))?;
+            let damaged = || QueueError::Damaged {
+                what: format!("quarantine entry {key:02x?}"),
+            };
+            let (lane, _) = layout::parse_key(&key).ok_or_else(damaged)?;
+            let entry = serde_json::from_slice(&value).map_err(|_| damaged())?;
+            Ok((lane, entry))
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock is held ends the process (see pipeline), so poison is not met.
+        self.state
+            .lock()
+            .expect("BUG: the queue's state lock is poisoned")
+    }
+
+    /// The first block of `lane` at or above `from`.
+    fn block_at(
+        &self,
+        lane: LaneId,
+        from: i64,
+    ) -> Result<Option<(BlockHeader, sled::IVec)>, QueueError> {
+        let found = self
+            .blocks
+            .range(layout::key(lane, from)..layout::key(lane, i64::MAX))
+            .next();
+        match found {
+            None => Ok(None),
+            Some(entry) => {
+                let (key, value) = entry.map_err(QueueError::store("read"))?;
+                let (header, _) = layout::read_block(&key, &value)?;
+                Ok(Some((header, value)))
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), QueueError> {
+        match self.failed.get() {
+            None => Ok(()),
+            Some(first) => Err(QueueError::Poisoned {
+                first: first.clone(),
+            }),
+        }
+    }
+
+    /// Poisons the queue if `result` is an error.
+    fn guard<T>(&self, result: Result<T, QueueError>) -> Result<T, QueueError> {
+        if let Err(e) = &result {
+            let _ = self.failed.set(describe(e));
+        }
+        result
+    }
+
+    fn transaction_result<T>(
+        &self,
+        doing: &'static str,
+        result: sled::transaction::TransactionResult<T, std::convert::Infallible>,
+    ) -> Result<T, QueueError> {
+        self.guard(result.map_err(|e| match e {
+            sled::transaction::TransactionError::Storage(e) => QueueError::store(doing)(e),
+            sled::transaction::TransactionError::Abort(never) => match never {},
+        }))
+    }
+}
+
+fn describe(e: &QueueError) -> String {
+    match std::error::Error::source(e) {
+        Some(source) => format!("{e}: {source}"),
+        None => e.to_string(),
+    }
+}
+
+fn new_installation_id() -> String {
+    format!(
+        "{:016x}",
+        getrandom::u64().expect("the kernel's random source works")
+    )
+}
+
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("BUG: a record of the queue cannot be written as JSON")
+}
+
+fn get_json<T: DeserializeOwned>(tree: &sled::Tree, name: &[u8]) -> Result<Option<T>, QueueError> {
+    let Some(bytes) = tree.get(name).map_err(QueueError::store("read"))? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|e| QueueError::Damaged {
+            what: format!("record {:?}: {e}", String::from_utf8_lossy(name)),
+        })
+}
+
+fn put_json<T: Serialize>(tree: &sled::Tree, name: &[u8], value: &T) -> Result<(), QueueError> {
+    tree.insert(name, json(value))
+        .map(|_| ())
+        .map_err(QueueError::store("write"))
+}
+
+fn read_all<T: DeserializeOwned>(tree: &sled::Tree, what: &str) -> Result<Vec<T>, QueueError> {
+    tree.iter()
+        .map(|entry| {
+            let (key, value) = entry.map_err(QueueError::store("read"))?;
+            serde_json::from_slice(&value).map_err(|e| QueueError::Damaged {
+                what: format!("{what} {key:02x?}: {e}"),
+            })
+        })
+        .collect()
+}

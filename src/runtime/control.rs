@@ -1,0 +1,153 @@
+//! The Unix socket in the data dir through which commands reach a live instance.
+//!
+//! One JSON object a line: a [`Request`], answered by `{"ok": ...}` or `{"error": "..."}`.
+
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+
+use super::report::Report;
+use super::shutdown::Shutdown;
+use crate::queue::{DataDir, SOCKET_FILE};
+
+/// How long a stop request may go unnoticed.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How long the other side may take to send or read a line.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What can be asked of a live instance.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// What `status` shows.
+    Status,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Ok(serde_json::Value),
+    Error(String),
+}
+
+/// A listening socket; removed when dropped.
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Listens in `dir`, which this process has locked: a socket left there is a dead one's.
+    ///
+    /// # Errors
+    /// If it cannot listen.
+    pub fn bind(dir: &DataDir) -> anyhow::Result<Server> {
+        let path = dir.path().join(SOCKET_FILE);
+        let _ = fs::remove_file(&path);
+        let doing = || format!("cannot listen on {}", path.display());
+        let listener = UnixListener::bind(short(&path)?).with_context(doing)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).with_context(doing)?;
+        listener.set_nonblocking(true).with_context(doing)?;
+        Ok(Server { listener, path })
+    }
+
+    /// Answers until a stop is requested.
+    ///
+    /// # Errors
+    /// If the socket fails.
+    pub fn run(&self, report: &Report<'_>, shutdown: &Shutdown) -> anyhow::Result<()> {
+        while !shutdown.requested() {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    if let Err(e) = serve(&stream, report) {
+                        log::debug!("control socket: {e:#}");
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    shutdown.wait(LOOK_EVERY);
+                }
+                Err(e) => return Err(e).context("control socket"),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn serve(stream: &UnixStream, report: &Report<'_>) -> anyhow::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    let answer = match serde_json::from_str(&line) {
+        Ok(Request::Status) => match report.status() {
+            Ok(status) => Answer::Ok(serde_json::to_value(status)?),
+            Err(e) => Answer::Error(e.to_string()),
+        },
+        Err(e) => Answer::Error(format!("not a request this version knows: {e}")),
+    };
+    let mut out = serde_json::to_vec(&answer)?;
+    out.push(b'\n');
+    let mut stream = stream;
+    stream.write_all(&out)?;
+    Ok(())
+}
+
+/// Asks the live instance of a data dir. `None` if there is none.
+///
+/// # Errors
+/// If there is one, but it does not answer or refuses.
+pub fn ask(data_dir: &Path, request: &Request) -> anyhow::Result<Option<serde_json::Value>> {
+    let path = data_dir.join(SOCKET_FILE);
+    let mut stream = match UnixStream::connect(short(&path)?) {
+        Ok(stream) => stream,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(e) => return Err(e).with_context(|| format!("cannot reach {}", path.display())),
+    };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut text = String::new();
+    BufReader::new(stream)
+        .read_line(&mut text)
+        .with_context(|| format!("no answer through {}", path.display()))?;
+    match serde_json::from_str(&text).context("cannot read the live instance's answer")? {
+        Answer::Ok(value) => Ok(Some(value)),
+        Answer::Error(words) => bail!("the live instance refuses: {words}"),
+    }
+}
+
+/// A path that fits a socket address (108 bytes): a long one is reached through the descriptor of
+/// its directory.
+fn short(path: &Path) -> io::Result<PathBuf> {
+    const MAX: usize = 100;
+    if path.as_os_str().len() <= MAX {
+        return Ok(path.to_owned());
+    }
+    use std::os::fd::IntoRawFd as _;
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(path.to_owned());
+    };
+    // Left open: the address must stay valid, and a process makes one or two.
+    let dir = match fs::File::open(dir) {
+        Ok(dir) => dir.into_raw_fd(),
+        Err(e) => return Err(e),
+    };
+    Ok(Path::new("/proc/self/fd").join(dir.to_string()).join(name))
+}

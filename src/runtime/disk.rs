@@ -1,0 +1,69 @@
+//! The disk bound: how much may be queued, and how much must stay free.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::queue::Queue;
+
+/// How old an answer about the disk may be.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// sled keeps about this much of its file per byte of blocks; what its file has beyond that is
+/// used again before the file grows.
+const SLED_FACTOR: f64 = 1.5;
+
+/// See the module.
+#[derive(Debug)]
+pub struct DiskBound {
+    max_queue_bytes: u64,
+    min_free_disk: u64,
+    path: PathBuf,
+    looked: Option<Instant>,
+    reason: Option<String>,
+}
+
+impl DiskBound {
+    /// Bounds for the data dir at `path`, in bytes.
+    pub fn new(path: PathBuf, max_queue_bytes: u64, min_free_disk: u64) -> DiskBound {
+        DiskBound {
+            max_queue_bytes,
+            min_free_disk,
+            path,
+            looked: None,
+            reason: None,
+        }
+    }
+
+    /// Why nothing more should be read now, if a bound is met. Looks once a second.
+    pub fn exceeded(&mut self, queue: &Queue) -> Option<String> {
+        if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            self.looked = Some(Instant::now());
+            self.reason = self.look(queue);
+        }
+        self.reason.clone()
+    }
+
+    fn look(&self, queue: &Queue) -> Option<String> {
+        let queued = queue.bytes();
+        if queued >= self.max_queue_bytes {
+            return Some(format!(
+                "{queued} bytes are queued, max_queue_bytes is {}",
+                self.max_queue_bytes
+            ));
+        }
+        let free = match rustix::fs::statvfs(&self.path) {
+            Ok(fs) => fs.f_bavail * fs.f_frsize,
+            Err(e) => return Some(format!("cannot ask for free disk space: {e}")),
+        };
+        // Space inside sled's file counts as free, or a full queue could never go on.
+        let reusable = queue
+            .disk_bytes()
+            .saturating_sub((queued as f64 * SLED_FACTOR) as u64);
+        (free + reusable < self.min_free_disk).then(|| {
+            format!(
+                "{free} bytes of disk are free, min_free_disk is {}",
+                self.min_free_disk
+            )
+        })
+    }
+}

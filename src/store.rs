@@ -1,0 +1,324 @@
+//! The store thread: compress, append, **sync, then commit**. It alone writes rows, and it alone
+//! speaks to the group coordinator, so a commit and a rebalance never overlap.
+//!
+//! Syncs are grouped: after the last block at hand, or after [`GROUP_BYTES`] while blocks keep
+//! coming.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+
+use crate::ownership::{AssignError, CommitError, Group, Ownership, Start};
+use crate::queue::{PackedBlock, Queue, QueueError};
+use crate::record::{LaneId, RowBlock};
+use crate::runtime::clock::now_ms;
+use crate::runtime::disk::DiskBound;
+use crate::runtime::shutdown::Shutdown;
+use crate::runtime::stats::Stats;
+
+/// Compressed bytes after which a sync does not wait for the channel to run empty.
+const GROUP_BYTES: u64 = 4 << 20;
+
+/// Bytes appended without an acknowledged commit at which reading pauses: a tail that a rebalance
+/// would throw away should not grow without bound while the coordinator is away.
+const TAIL_BYTES: u64 = 64 << 20;
+
+/// zstd level of stored blocks: level 1 costs half the CPU of level 3 for 1 % more bytes.
+const ZSTD_LEVEL: i32 = 1;
+
+/// How often a commit that failed is tried again, and tails of absent partitions are looked at.
+const COMMIT_RETRY: Duration = Duration::from_secs(1);
+const RESOLVE_EVERY: Duration = Duration::from_secs(60);
+
+/// How long Kafka may leave an assignment's questions unanswered before the program ends, for a
+/// supervisor to start it again. Below `max.poll.interval.ms` (5 min).
+const ASSIGN_PATIENCE: Duration = Duration::from_secs(240);
+
+/// Messages to the store thread, handled in order.
+pub enum ToStore {
+    /// Rows to store.
+    Block(LaneId, RowBlock),
+    /// Partitions were assigned; answers where to read.
+    Assign {
+        /// The partitions.
+        partitions: Vec<i32>,
+        /// For the answer.
+        reply: Sender<Vec<Start>>,
+    },
+    /// Partitions are to be let go, once what was read of them is committed.
+    Revoke {
+        /// The partitions.
+        partitions: Vec<i32>,
+        /// They are not ours any more: nothing is committed.
+        lost: bool,
+        /// For the answer.
+        reply: Sender<()>,
+    },
+    /// An offset is not in Kafka; answers with the partitions to read elsewhere.
+    Reposition {
+        /// For the answer.
+        reply: Sender<Vec<Start>>,
+    },
+}
+
+/// Why the store thread ended other than by request.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The queue failed. What was committed is synced; the rest is read again.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// Assigned partitions could not be taken.
+    #[error("cannot take assigned partitions")]
+    Assign(#[source] AssignError),
+    /// zstd failed, which its contract excludes for a buffer of sufficient size.
+    #[error("cannot compress a block")]
+    Compress(#[source] std::io::Error),
+}
+
+/// The store thread's state.
+pub struct Store<'a, G> {
+    queue: &'a Queue,
+    ownership: Ownership<'a, G>,
+    compressor: zstd::bulk::Compressor<'static>,
+    disk: DiskBound,
+    pause: &'a AtomicBool,
+    shutdown: &'a Shutdown,
+    stats: &'a Stats,
+    unsynced_bytes: u64,
+    unsynced: bool,
+    uncommitted_bytes: u64,
+    retry_commit_at: Option<Instant>,
+}
+
+impl<'a, G: Group> Store<'a, G> {
+    /// `pause` is raised while no more should be read.
+    ///
+    /// # Errors
+    /// If zstd cannot be set up.
+    pub fn new(
+        queue: &'a Queue,
+        ownership: Ownership<'a, G>,
+        disk: DiskBound,
+        pause: &'a AtomicBool,
+        shutdown: &'a Shutdown,
+        stats: &'a Stats,
+    ) -> Result<Self, StoreError> {
+        Ok(Store {
+            queue,
+            ownership,
+            compressor: zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(StoreError::Compress)?,
+            disk,
+            pause,
+            shutdown,
+            stats,
+            unsynced_bytes: 0,
+            unsynced: false,
+            uncommitted_bytes: 0,
+            retry_commit_at: None,
+        })
+    }
+
+    /// Returns when every sender is gone; all that was received is then synced, and committed if
+    /// Kafka answers.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing was committed after the failure.
+    pub fn run(&mut self, from_ingest: &Receiver<ToStore>) -> Result<(), StoreError> {
+        let mut next_resolve = Instant::now();
+        loop {
+            let message = match from_ingest.try_recv() {
+                Ok(message) => Some(message),
+                Err(TryRecvError::Empty) => {
+                    self.sync_and_commit()?;
+                    match from_ingest.recv_timeout(COMMIT_RETRY) {
+                        Ok(message) => Some(message),
+                        Err(RecvTimeoutError::Timeout) => None,
+                        Err(RecvTimeoutError::Disconnected) => return self.sync_and_commit(),
+                    }
+                }
+                Err(TryRecvError::Disconnected) => return self.sync_and_commit(),
+            };
+            if let Some(message) = message {
+                self.handle(message)?;
+            }
+            if Instant::now() >= next_resolve {
+                next_resolve = Instant::now() + RESOLVE_EVERY;
+                self.resolve_absent()?;
+            }
+            self.bound();
+        }
+    }
+
+    /// Handles one message.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn handle(&mut self, message: ToStore) -> Result<(), StoreError> {
+        // A reply that nobody waits for means that ingest ended; its error is told elsewhere.
+        match message {
+            ToStore::Block(lane, block) => {
+                self.append(lane, block)?;
+                if self.unsynced_bytes >= GROUP_BYTES {
+                    self.sync_and_commit()?;
+                }
+            }
+            ToStore::Assign { partitions, reply } => {
+                let starts = self.assign(&partitions)?;
+                log::info!("partitions assigned: {}", describe(&starts));
+                let _ = reply.send(starts);
+            }
+            ToStore::Revoke {
+                partitions,
+                lost,
+                reply,
+            } => {
+                if lost {
+                    log::warn!(
+                        "partitions {partitions:?} lost: what was not committed is read again by their next owner"
+                    );
+                    self.sync()?;
+                } else {
+                    self.retry_commit_at = None;
+                    self.sync_and_commit()?;
+                    log::info!("partitions {partitions:?} let go");
+                }
+                self.ownership.release(&partitions)?;
+                let _ = reply.send(());
+            }
+            ToStore::Reposition { reply } => {
+                self.sync_and_commit()?;
+                let starts = self.patiently(|ownership| ownership.reposition(now_ms()))?;
+                let _ = reply.send(starts);
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, lane: LaneId, block: RowBlock) -> Result<(), StoreError> {
+        let frame = if block.rows > 0 {
+            self.compressor
+                .compress(&block.bytes)
+                .map_err(StoreError::Compress)?
+        } else {
+            Vec::new()
+        };
+        let packed = PackedBlock {
+            first: block.first,
+            next: block.next,
+            rows: block.rows,
+            raw_len: block.bytes.len() as u32,
+            frame,
+            appended_ms: now_ms(),
+            quarantined: block.quarantined,
+        };
+        if self.queue.append(lane, &packed)? {
+            self.unsynced = true;
+            self.unsynced_bytes += packed.frame.len() as u64;
+            self.uncommitted_bytes += packed.frame.len() as u64;
+            self.stats.rows_appended.inc_by(u64::from(packed.rows));
+        }
+        Ok(())
+    }
+
+    /// The order that loses nothing: what Kafka may forget is on the disk first.
+    fn sync_and_commit(&mut self) -> Result<(), StoreError> {
+        self.sync()?;
+        self.commit()
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        if self.unsynced {
+            self.queue.sync()?;
+            self.unsynced = false;
+            self.unsynced_bytes = 0;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        if self.retry_commit_at.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        match self.ownership.commit()? {
+            Ok(_) => {
+                self.uncommitted_bytes = 0;
+                self.retry_commit_at = None;
+            }
+            Err(e) => {
+                self.stats.commits_failed.inc();
+                if self.retry_commit_at.is_none() || matches!(e, CommitError::Unanswered(_)) {
+                    log::warn!(
+                        "cannot commit to Kafka: {e}; the rows are on disk and wait for a commit"
+                    );
+                }
+                self.retry_commit_at = Some(Instant::now() + COMMIT_RETRY);
+            }
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, partitions: &[i32]) -> Result<Vec<Start>, StoreError> {
+        let mut starts = self.patiently(|ownership| ownership.assign(partitions, now_ms()))?;
+        starts.retain(|s| partitions.contains(&s.partition));
+        Ok(starts)
+    }
+
+    /// Asks again while Kafka does not answer.
+    fn patiently<T>(
+        &mut self,
+        mut ask: impl FnMut(&mut Ownership<'a, G>) -> Result<T, AssignError>,
+    ) -> Result<T, StoreError> {
+        let deadline = Instant::now() + ASSIGN_PATIENCE;
+        loop {
+            match ask(&mut self.ownership) {
+                Ok(answer) => return Ok(answer),
+                Err(AssignError::Group(e))
+                    if Instant::now() < deadline && !self.shutdown.requested() =>
+                {
+                    log::warn!("{e}; trying again");
+                    self.shutdown.wait(COMMIT_RETRY);
+                }
+                Err(AssignError::Queue(e)) => return Err(e.into()),
+                Err(e) => return Err(StoreError::Assign(e)),
+            }
+        }
+    }
+
+    fn resolve_absent(&self) -> Result<(), StoreError> {
+        match self.ownership.resolve_absent() {
+            Ok(()) => Ok(()),
+            Err(AssignError::Queue(e)) => Err(e.into()),
+            Err(e) => {
+                log::warn!("rows of an earlier run wait to be resolved: {e}");
+                Ok(())
+            }
+        }
+    }
+
+    fn bound(&mut self) {
+        let reason = if self.uncommitted_bytes >= TAIL_BYTES {
+            Some(format!(
+                "{} MiB wait for a commit that Kafka does not acknowledge",
+                self.uncommitted_bytes >> 20
+            ))
+        } else {
+            self.disk.exceeded(self.queue)
+        };
+        let was = self.pause.swap(reason.is_some(), Ordering::Relaxed);
+        self.stats.paused.set(i64::from(reason.is_some()));
+        match (was, reason) {
+            (false, Some(why)) => log::warn!("reading from Kafka pauses: {why}"),
+            (true, None) => log::info!("reading from Kafka goes on"),
+            _ => {}
+        }
+    }
+}
+
+fn describe(starts: &[Start]) -> String {
+    let each: Vec<String> = starts
+        .iter()
+        .map(|s| format!("{} from {}", s.partition, s.offset))
+        .collect();
+    each.join(", ")
+}
