@@ -13,7 +13,8 @@ with_tools_lock() {
     (flock 8; "$@") 8>"$TOOLS_DIR/.lock"
 }
 
-# install_deb PACKAGE...: install Debian packages. Callers ask for what they found missing.
+# install_deb PACKAGE...: install Debian packages. Callers ask for what they found missing. A package's
+# own service is not started: nginx's would listen on port 80 for the whole network.
 install_deb() {
     (($#)) || return 0
     have apt-get || die "install these yourself, this is no Debian: $*"
@@ -23,10 +24,21 @@ install_deb() {
         as_root=(sudo)
     fi
     log "installing Debian packages: $*"
+    mkdir -p "$TOOLS_DIR"
     # The lists of packages on a fresh machine are empty or old.
-    { "${as_root[@]}" apt-get -q update &&
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@"
-    } >"$TOOLS_DIR/apt.log" 2>&1 || { tail -n 20 "$TOOLS_DIR/apt.log" >&2; die "apt-get failed"; }
+    "${as_root[@]}" bash -c '
+        set -e
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e $policy ]; then
+            trap "rm -f $policy" EXIT
+            printf "#!/bin/sh\nexit 101\n" >$policy
+            chmod 755 $policy
+        fi
+        apt-get -q update
+        DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@"
+        case " $* " in *" nginx-light "*) if [ -d /run/systemd/system ]; then systemctl disable nginx; fi ;; esac
+    ' install_deb "$@" >"$TOOLS_DIR/apt.log" 2>&1 ||
+        { tail -n 20 "$TOOLS_DIR/apt.log" >&2; die "apt-get failed"; }
 }
 
 # java_is_new: true for Java 17 or later.

@@ -16,6 +16,9 @@ use crate::sink::{Schema, Sink};
 /// How long Kafka may take to answer.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// One check: what it found, in words.
+type Check = fn(&Config) -> anyhow::Result<String>;
+
 /// Checks settings, Kafka, topic and queue; prints a line for each.
 ///
 /// # Errors
@@ -24,7 +27,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     for (name, value, source) in config.describe() {
         println!("{name} = {value} ({source})");
     }
-    let checks: [(&str, fn(&Config) -> anyhow::Result<String>); 3] = [
+    let checks: [(&str, Check); 3] = [
         ("clickhouse settings", clickhouse),
         ("kafka", kafka),
         ("queue", queue),

@@ -246,6 +246,27 @@ impl Queue {
         self.db.size_on_disk().unwrap_or(0)
     }
 
+    /// Every block with its frame, lane after lane in offset order, read one at a time.
+    pub fn blocks(&self) -> impl Iterator<Item = Result<(BlockHeader, Vec<u8>), QueueError>> + '_ {
+        let mut at = Some(layout::key(LaneId(0), 0).to_vec());
+        // Not sled's own iterator: a long one pins memory without bound.
+        std::iter::from_fn(move || {
+            let from = at.take()?;
+            match self.blocks.range(from..).next()? {
+                Err(e) => Some(Err(QueueError::store("read")(e))),
+                Ok((key, value)) => {
+                    let mut after = key.to_vec();
+                    after.push(0);
+                    at = Some(after);
+                    Some(
+                        layout::read_block(&key, &value)
+                            .map(|(header, frame)| (header, frame.to_vec())),
+                    )
+                }
+            }
+        })
+    }
+
     /// Every quarantined message, with the lane that read it.
     pub fn quarantined(
         &self,
