@@ -1,5 +1,7 @@
 //! The command line: everything the program can do.
 
+mod allocator;
+
 use std::process::ExitCode;
 
 use anonymizer::cli::{check, produce, run, status};

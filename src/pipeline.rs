@@ -140,6 +140,7 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
     match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
         Some(e) => Err(e),
         None => {
+            queue.sync()?;
             let left = queue.summary()?;
             log::info!("stopped; {} rows stay queued", left.rows);
             Ok(())

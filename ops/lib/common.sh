@@ -53,7 +53,7 @@ start_process() {
 process_gone() {
     local pid
     pid=$(cat "$1" 2>/dev/null) && [[ -n $pid ]] || return 0
-    [[ -z $(cat "/proc/$pid/cmdline" 2>/dev/null | tr -d '\0') ]]
+    [[ -z $(tr -d '\0' < <(cat "/proc/$pid/cmdline" 2>/dev/null)) ]]
 }
 
 # process_alive PIDFILE MARK: true if the process runs and its command line holds MARK; a pid that the

@@ -26,6 +26,7 @@ install_deb() {
     log "installing Debian packages: $*"
     mkdir -p "$TOOLS_DIR"
     # The lists of packages on a fresh machine are empty or old.
+    # shellcheck disable=SC2016 # the inner shell expands
     "${as_root[@]}" bash -c '
         set -e
         policy=/usr/sbin/policy-rc.d
@@ -68,7 +69,7 @@ ensure_venv() {
     [[ $(cat "$VENV/.done" 2>/dev/null) == "$wanted" ]] && "$VENV/bin/python" -c '' 2>/dev/null && return
     log "installing Python packages: $(grep -v '^#' "$ROOT/ops/lib/requirements.txt" | xargs)"
     # An unfinished one, or one whose interpreter is gone, is made anew.
-    [[ -e $VENV/.done ]] && "$VENV/bin/python" -c '' 2>/dev/null || rm -rf "$VENV"
+    if ! { [[ -e $VENV/.done ]] && "$VENV/bin/python" -c '' 2>/dev/null; }; then rm -rf "$VENV"; fi
     { { [[ -d $VENV ]] || python3 -m venv "$VENV"; } &&
         "$VENV/bin/python" -m pip install -q --disable-pip-version-check -r "$ROOT/ops/lib/requirements.txt"
     } >"$TOOLS_DIR/pip.log" 2>&1 || { tail -n 20 "$TOOLS_DIR/pip.log" >&2; die "pip failed"; }

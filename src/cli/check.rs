@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use crate::cli::{Reached, reach};
 use crate::pipeline::sink_options;
-use crate::queue::{DataDir, Queue};
+use crate::queue::{DataDir, QUEUE_DIR, Queue};
 use crate::runtime::config::Config;
 use crate::runtime::control::Request;
 use crate::runtime::report::Status;
@@ -90,7 +90,7 @@ fn kafka(config: &Config) -> anyhow::Result<String> {
 }
 
 fn queue(config: &Config) -> anyhow::Result<String> {
-    if !config.data_dir.exists() {
+    if !config.data_dir.join(QUEUE_DIR).exists() {
         let queue = Queue::open(DataDir::lock(&config.data_dir)?)?;
         return Ok(format!("created, installation {}", queue.installation()));
     }

@@ -7,7 +7,7 @@ pub mod status;
 
 use std::path::Path;
 
-use crate::queue::{DataDir, Queue};
+use crate::queue::{DataDir, QUEUE_DIR, Queue};
 use crate::runtime::control::{self, Request};
 
 /// Where a command got its answer from: the pattern of every command beside a live instance.
@@ -23,9 +23,10 @@ pub enum Reached {
 /// # Errors
 /// If the data dir does not exist, its instance does not answer, or the queue does not open.
 pub fn reach(data_dir: &Path, request: &Request) -> anyhow::Result<Reached> {
+    // Looking must not create: a mistyped path would answer with an empty queue.
     anyhow::ensure!(
-        data_dir.is_dir(),
-        "there is no data dir at {}; name it with --data-dir",
+        data_dir.join(QUEUE_DIR).is_dir(),
+        "there is no queue in {}; name the data dir with --data-dir",
         data_dir.display()
     );
     match control::ask(data_dir, request)? {

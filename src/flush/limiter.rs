@@ -39,7 +39,8 @@ impl<'a> Limiter<'a> {
     /// # Errors
     /// [`QueueError`] if the last attempt cannot be read.
     pub fn load(queue: &'a Queue, interval: Duration, now_ms: u64) -> Result<Self, QueueError> {
-        let last: Option<Attempt> = queue.load(ATTEMPT)?;
+        // Written as null where the very first attempt used no slot.
+        let last: Option<Attempt> = queue.load::<Option<Attempt>>(ATTEMPT)?.flatten();
         let wait = last.as_ref().map_or(Duration::ZERO, |a| {
             let since = Duration::from_millis(now_ms.saturating_sub(a.start_ms));
             interval.saturating_sub(since)
@@ -94,10 +95,7 @@ impl<'a> Limiter<'a> {
     /// [`QueueError`] if it cannot be written.
     pub fn not_used(&mut self, pause: Duration, now_ms: u64) -> Result<(), QueueError> {
         self.last = self.before.take();
-        match &self.last {
-            Some(before) => self.queue.save(ATTEMPT, before)?,
-            None => self.queue.save(ATTEMPT, &None::<Attempt>)?,
-        }
+        self.queue.save(ATTEMPT, &self.last)?;
         let of_before = self.last.as_ref().map_or(Duration::ZERO, |a| {
             let since = Duration::from_millis(now_ms.saturating_sub(a.start_ms));
             self.interval.saturating_sub(since)
@@ -174,6 +172,18 @@ mod tests {
             limiter.begin("x", 9_000_000).unwrap();
             let again = Limiter::load(q, INTERVAL, 1_000_000).unwrap();
             assert!(about(again.wait(), 63), "{:?}", again.wait());
+        });
+    }
+
+    /// Such a data dir once did not open again: `null` was not read as an attempt.
+    #[test]
+    fn a_first_attempt_that_used_no_slot_leaves_none_behind() {
+        with_queue(|q| {
+            let mut limiter = Limiter::load(q, INTERVAL, 0).unwrap();
+            limiter.begin("first", 1_000_000).unwrap();
+            limiter.not_used(Duration::ZERO, 1_000_000).unwrap();
+            let again = Limiter::load(q, INTERVAL, 1_000_001).unwrap();
+            assert_eq!((again.last(), again.wait()), (None, Duration::ZERO));
         });
     }
 

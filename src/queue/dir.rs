@@ -18,7 +18,7 @@ pub const SOCKET_FILE: &str = "control.sock";
 /// life of a queue: sled refuses to open it with another size.
 const SEGMENT_BYTES: usize = 8 << 20;
 /// sled's own default is 1 GiB. Blocks are written once and read once, so a cache gains little.
-const CACHE_BYTES: u64 = 8 << 20;
+const CACHE_BYTES: u64 = 1 << 20;
 
 /// Exclusive ownership of a data dir, for as long as it lives.
 #[derive(Debug)]
