@@ -137,6 +137,7 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
             });
         });
     });
+    consumer.close();
     match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
         Some(e) => Err(e),
         None => {

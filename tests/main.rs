@@ -1,6 +1,12 @@
 //! The integration tests, one binary. Each module asks one question.
 
+/// Does every record arrive exactly once, whatever the server answers and whenever we are killed?
+mod delivery;
 /// Do messages of other encoders become the right rows?
 mod golden;
 /// Can the program be built without the capnp compiler?
 mod schema_request;
+/// What does each answer of ClickHouse or its proxy mean?
+mod sink;
+/// What they share.
+mod support;

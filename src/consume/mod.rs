@@ -7,6 +7,7 @@
 mod native;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ struct Rebalance {
 #[derive(Default)]
 pub struct Context {
     rebalances: Mutex<VecDeque<Rebalance>>,
+    /// Nobody polls any more: a revocation is answered here, or closing would wait for ever.
+    closing: AtomicBool,
 }
 
 impl ClientContext for Context {
@@ -83,10 +86,20 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {
     fn rebalance(
         &self,
-        _: &BaseConsumer<Self>,
+        consumer: &BaseConsumer<Self>,
         err: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
+        if self.closing.load(Ordering::SeqCst) {
+            let answered = match consumer.rebalance_protocol() {
+                RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
+                _ => consumer.unassign(),
+            };
+            if let Err(e) = answered {
+                log::warn!("kafka: cannot let partitions go while closing: {e}");
+            }
+            return;
+        }
         let partitions = partitions
             .elements()
             .iter()
@@ -236,6 +249,12 @@ impl Consumer {
     pub fn seek(&self, partition: i32, offset: i64) -> Result<(), KafkaError> {
         self.inner
             .seek(&self.topic, partition, Offset::Offset(offset), ASK_TIMEOUT)
+    }
+
+    /// Polling has ended for good; the group is left when the last clone is dropped.
+    pub fn close(&self) {
+        let context: &Context = self.inner.context();
+        context.closing.store(true, Ordering::SeqCst);
     }
 
     /// Stops or resumes fetching of partitions; polling must go on.

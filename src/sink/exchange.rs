@@ -1,21 +1,20 @@
 //! One request over one new connection, and what is known when it fails.
 //!
-//! ureq sends and reads. Two small parts added here know what it does not tell: whether a connection
-//! was made ([`Reached`]) and whether a body byte was asked for ([`Counted`]). Everything that
-//! decides "no slot used" and "cannot be stored" rests on these two facts, not on kinds of errors.
+//! ureq sends and reads. Two small parts know what it does not tell: whether a connection was made
+//! ([`Reached`]) and whether a body byte was asked for ([`Counted`]). Everything that decides "no
+//! slot used" and "cannot be stored" rests on these two facts, not on kinds of errors.
 
 use std::io::{self, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use ureq::http::{HeaderMap, HeaderValue, Request};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, Transport};
+use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, SendBody};
 
 use super::answer::{Answer, Sent};
+use super::connection::Reached;
 use super::error::SinkError;
 use super::retry_after;
 use super::words::clean;
@@ -134,32 +133,6 @@ impl Exchange<'_> {
             DefaultConnector::new().chain(reached),
             DefaultResolver::default(),
         )
-    }
-}
-
-/// The last link of the connector: it is only called with a transport when TCP and TLS stand, so
-/// what fails while it is unset never reached the proxy as a request.
-#[derive(Debug, Default, Clone)]
-struct Reached(Arc<AtomicBool>);
-
-impl Reached {
-    fn get(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-impl<In: Transport> Connector<In> for Reached {
-    type Out = In;
-
-    fn connect(
-        &self,
-        _: &ConnectionDetails,
-        chained: Option<In>,
-    ) -> Result<Option<In>, ureq::Error> {
-        if chained.is_some() {
-            self.0.store(true, Ordering::SeqCst);
-        }
-        Ok(chained)
     }
 }
 

@@ -12,6 +12,8 @@
 
 mod answer;
 mod body_limit;
+mod connection;
+mod ddl;
 mod error;
 mod exchange;
 mod retry_after;

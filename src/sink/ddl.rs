@@ -1,0 +1,130 @@
+//! Just enough of SQL to read our own files: statements, the names in them, what each creates.
+
+use super::schema::ObjectKind;
+
+/// What every object's name in the files begins with; the configured table name takes its place.
+pub(super) const NAME: &str = "http_log";
+
+/// The statements of a file, without comments. A `;` or `--` inside quotes ends nothing.
+pub(super) fn statements(file: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut sql = String::new();
+    let mut chars = file.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' | '`' | '"' => {
+                sql.push(c);
+                while let Some(inner) = chars.next() {
+                    sql.push(inner);
+                    if inner == '\\' {
+                        sql.extend(chars.next());
+                    } else if inner == c {
+                        break;
+                    }
+                }
+            }
+            '-' if chars.peek() == Some(&'-') => {
+                // The line end stays: it parts the words around it.
+                while chars.next_if(|c| *c != '\n').is_some() {}
+            }
+            '/' if chars.peek() == Some(&'*') => {
+                let mut last = ' ';
+                for inner in chars.by_ref().skip(1) {
+                    if last == '*' && inner == '/' {
+                        break;
+                    }
+                    last = inner;
+                }
+                sql.push(' ');
+            }
+            ';' => all.push(std::mem::take(&mut sql)),
+            _ => sql.push(c),
+        }
+    }
+    all.push(sql);
+    let tidy = |sql: String| {
+        let lines = sql
+            .lines()
+            .map(str::trim_end)
+            .filter(|line| !line.is_empty());
+        lines.collect::<Vec<_>>().join("\n").trim().to_string()
+    };
+    all.into_iter()
+        .map(tidy)
+        .filter(|sql| !sql.is_empty())
+        .collect()
+}
+
+/// Puts `table` in place of [`NAME`] wherever an identifier begins with it.
+pub(super) fn rename(sql: &str, table: &str) -> String {
+    let mut out = String::with_capacity(sql.len());
+    let mut rest = sql;
+    while let Some(at) = rest.find(NAME) {
+        let (before, found) = rest.split_at(at);
+        out.push_str(before);
+        let inside = out
+            .chars()
+            .next_back()
+            .is_some_and(|c| c.is_alphanumeric() || c == '_');
+        out.push_str(if inside { NAME } else { table });
+        rest = &found[NAME.len()..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Kind and name of what `CREATE ... IF NOT EXISTS name` makes.
+pub(super) fn head(sql: &str) -> Option<(ObjectKind, String)> {
+    let rest = words(sql, "CREATE")?;
+    let (kind, rest) = None
+        .or_else(|| {
+            Some((
+                ObjectKind::MaterializedView,
+                words(rest, "MATERIALIZED VIEW")?,
+            ))
+        })
+        .or_else(|| Some((ObjectKind::View, words(rest, "VIEW")?)))
+        .or_else(|| Some((ObjectKind::Table, words(rest, "TABLE")?)))?;
+    let rest = words(rest, "IF NOT EXISTS")?;
+    let end = rest
+        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .unwrap_or(rest.len());
+    (end > 0).then(|| (kind, rest[..end].to_string()))
+}
+
+/// What follows `expected` at the start of `sql`.
+fn words<'a>(sql: &'a str, expected: &str) -> Option<&'a str> {
+    let mut rest = sql;
+    for word in expected.split(' ') {
+        rest = rest.trim_start().strip_prefix(word)?;
+        if !rest.starts_with(char::is_whitespace) {
+            return None;
+        }
+    }
+    Some(rest.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_end_at_semicolons_outside_quotes() {
+        let file = "-- top; comment\nCREATE TABLE IF NOT EXISTS a -- why; not\n(x String DEFAULT ';--', /* a;b */ y Int8);\n\n\
+                    CREATE MATERIALIZED VIEW IF NOT EXISTS b TO a AS SELECT 'it\\'s;' AS x;\n-- end\n";
+        let all = statements(file);
+        assert_eq!(all.len(), 2, "{all:?}");
+        assert!(all[0].contains("';--'") && !all[0].contains("comment") && !all[0].contains("a;b"));
+        assert_eq!(head(&all[0]), Some((ObjectKind::Table, "a".into())));
+        assert_eq!(
+            head(&all[1]),
+            Some((ObjectKind::MaterializedView, "b".into()))
+        );
+        assert_eq!(
+            head("CREATE VIEW IF NOT EXISTS v\nAS SELECT 1"),
+            Some((ObjectKind::View, "v".into()))
+        );
+        assert_eq!(head("CREATE TABLE a (x Int8)"), None, "must be repeatable");
+        assert_eq!(head("DROP TABLE a"), None);
+    }
+}

@@ -1,0 +1,5 @@
+//! What the tests share.
+
+pub mod fake_clickhouse;
+pub mod kafka;
+pub mod program;

@@ -1,0 +1,174 @@
+//! The built program as a process of its own: the only one that can be killed.
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::fake_clickhouse::FakeClickHouse;
+use super::kafka::Kafka;
+
+/// Bound on waits for a condition: only a broken program comes near it.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Settings of a program under test, and its data dir.
+pub struct Setup {
+    dir: tempfile::TempDir,
+    args: Vec<String>,
+    starts: std::cell::Cell<u32>,
+}
+
+impl Setup {
+    /// One request a second, so that a test is quick.
+    pub fn new(kafka: &Kafka, clickhouse: &FakeClickHouse) -> Setup {
+        let dir = tempfile::tempdir().unwrap();
+        let args = [
+            ("--kafka-brokers", kafka.cluster.bootstrap_servers()),
+            ("--clickhouse-url", clickhouse.url()),
+            ("--data-dir", dir.path().join("data").display().to_string()),
+            ("--flush-interval", "1s".into()),
+            ("--sync-interval", "20ms".into()),
+            ("--min-free-disk", "0".into()),
+            ("--http-listen", "127.0.0.1:0".into()),
+            ("--kafka-properties", "session.timeout.ms=6000".into()),
+            ("--kafka-properties", "heartbeat.interval.ms=200".into()),
+        ];
+        Setup {
+            args: args
+                .into_iter()
+                .flat_map(|(name, value)| [name.to_owned(), value])
+                .collect(),
+            dir,
+            starts: std::cell::Cell::new(0),
+        }
+    }
+
+    /// Adds or overrides a setting.
+    pub fn set(&mut self, name: &str, value: &str) {
+        if let Some(at) = self.args.iter().position(|a| a == name) {
+            self.args[at + 1] = value.to_owned();
+        } else {
+            self.args.extend([name.to_owned(), value.to_owned()]);
+        }
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Starts `anonymizer run`.
+    pub fn run(&self) -> Program {
+        self.starts.set(self.starts.get() + 1);
+        let log = self
+            .dir
+            .path()
+            .join(format!("run-{}.log", self.starts.get()));
+        let child = self
+            .command("run")
+            .stdin(Stdio::null())
+            .stdout(File::create(&log).unwrap())
+            .stderr(File::options().append(true).open(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Program { child, log }
+    }
+
+    /// Waits until the status of the live instance satisfies `what`.
+    pub fn wait_status(&self, what: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let out = self.command("status").arg("--json").output().unwrap();
+            if let Ok(status) = serde_json::from_slice(&out.stdout)
+                && what(&status)
+            {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "status: {}",
+                String::from_utf8_lossy(&out.stdout)
+            );
+            std::thread::yield_now();
+        }
+    }
+
+    pub fn command(&self, command: &str) -> Command {
+        let mut c = Command::new(env!("CARGO_BIN_EXE_anonymizer"));
+        c.arg(command).args(&self.args).env("RUST_LOG", "debug");
+        c
+    }
+}
+
+/// A running instance. Killed when dropped.
+pub struct Program {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; must end with 0 within the 10 s that are promised.
+    pub fn stop(mut self) {
+        // Signals are watched before this line is written.
+        self.wait_log("installation");
+        let started = Instant::now();
+        self.signal();
+        let status = self.wait();
+        let log = self.log();
+        assert!(status.success(), "{status}: {log}");
+        assert!(started.elapsed() < Duration::from_secs(10), "{log}");
+    }
+
+    pub fn signal(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert_ne!(status.signal(), Some(11), "a crash: {}", self.log());
+                return status;
+            }
+            assert!(Instant::now() < deadline, "does not end: {}", self.log());
+            std::thread::yield_now();
+        }
+    }
+
+    pub fn log(&self) -> String {
+        read(&self.log)
+    }
+
+    /// Waits until the log holds `text`.
+    pub fn wait_log(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < deadline, "no {text:?} in: {}", self.log());
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the program's log:\n{}", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
