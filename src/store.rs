@@ -322,3 +322,153 @@ fn describe(starts: &[Start]) -> String {
         .collect();
     each.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::ownership::{Committed, GroupError, OffsetCommit, StartAt};
+    use crate::queue::DataDir;
+    use crossbeam_channel::bounded;
+
+    /// A coordinator that notes for each commit whether all appends were synced by then.
+    struct Watcher<'a> {
+        queue: &'a Queue,
+        commits: RefCell<Vec<(i64, bool)>>,
+        refuse: RefCell<bool>,
+    }
+
+    impl Group for Watcher<'_> {
+        fn commit(&self, offsets: &[OffsetCommit]) -> Result<(), CommitError> {
+            if *self.refuse.borrow() {
+                return Err(CommitError::Unanswered("refused".into()));
+            }
+            let mut commits = self.commits.borrow_mut();
+            commits.extend(offsets.iter().map(|o| (o.offset, self.queue.is_synced())));
+            Ok(())
+        }
+
+        fn committed(&self, _: &[i32]) -> Result<BTreeMap<i32, Committed>, GroupError> {
+            Ok(BTreeMap::new())
+        }
+
+        fn watermarks(&self, _: i32) -> Result<(i64, i64), GroupError> {
+            Ok((0, 1000))
+        }
+    }
+
+    fn with_store(f: impl FnOnce(&mut Store<'_, Watcher<'_>>, &Watcher<'_>, &Queue)) {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::open(DataDir::lock(dir.path()).unwrap()).unwrap();
+        let group = Watcher {
+            queue: &queue,
+            commits: RefCell::default(),
+            refuse: RefCell::default(),
+        };
+        let (pause, shutdown, stats) = (
+            AtomicBool::new(false),
+            Shutdown::default(),
+            Stats::default(),
+        );
+        let ownership = Ownership::new(&queue, &group, "t", StartAt::Earliest);
+        let disk = DiskBound::new(dir.path().to_owned(), u64::MAX, 0);
+        let mut store = Store::new(&queue, ownership, disk, &pause, &shutdown, &stats).unwrap();
+        f(&mut store, &group, &queue);
+    }
+
+    fn assign(store: &mut Store<'_, Watcher<'_>>) -> Start {
+        let (reply, answer) = bounded(1);
+        store
+            .handle(ToStore::Assign {
+                partitions: vec![0],
+                reply,
+            })
+            .unwrap();
+        answer.recv().unwrap()[0]
+    }
+
+    fn block(first: i64, rows: u32) -> RowBlock {
+        RowBlock {
+            first,
+            next: first + i64::from(rows),
+            rows,
+            bytes: vec![7; 10 * rows as usize],
+            quarantined: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_commit_never_precedes_its_sync() {
+        with_store(|store, group, queue| {
+            let start = assign(store);
+            store
+                .handle(ToStore::Block(start.lane, block(0, 5)))
+                .unwrap();
+            assert!(!queue.is_synced());
+            store.sync_and_commit().unwrap();
+            assert_eq!(*group.commits.borrow(), [(5, true)]);
+        });
+    }
+
+    #[test]
+    fn rows_are_eligible_only_once_their_commit_is_acknowledged() {
+        with_store(|store, group, queue| {
+            let start = assign(store);
+            *group.refuse.borrow_mut() = true;
+            store
+                .handle(ToStore::Block(start.lane, block(0, 5)))
+                .unwrap();
+            store.sync_and_commit().unwrap();
+            assert!(!queue.has_eligible());
+            *group.refuse.borrow_mut() = false;
+            store.retry_commit_at = None;
+            store.sync_and_commit().unwrap();
+            assert!(queue.has_eligible());
+        });
+    }
+
+    #[test]
+    fn a_revoked_partition_is_committed_first_and_takes_no_more_rows() {
+        with_store(|store, group, queue| {
+            let start = assign(store);
+            store
+                .handle(ToStore::Block(start.lane, block(0, 5)))
+                .unwrap();
+            let (reply, answer) = bounded(1);
+            let revoke = ToStore::Revoke {
+                partitions: vec![0],
+                lost: false,
+                reply,
+            };
+            store.handle(revoke).unwrap();
+            answer.recv().unwrap();
+            assert_eq!(*group.commits.borrow(), [(5, true)]);
+            store
+                .handle(ToStore::Block(start.lane, block(5, 5)))
+                .unwrap();
+            assert_eq!(queue.lane(start.lane).map(|l| l.rows), Some(5));
+        });
+    }
+
+    #[test]
+    fn a_lost_partition_is_not_committed() {
+        with_store(|store, group, queue| {
+            let start = assign(store);
+            store
+                .handle(ToStore::Block(start.lane, block(0, 5)))
+                .unwrap();
+            let (reply, _answer) = bounded(1);
+            let revoke = ToStore::Revoke {
+                partitions: vec![0],
+                lost: true,
+                reply,
+            };
+            store.handle(revoke).unwrap();
+            store.sync_and_commit().unwrap();
+            assert!(group.commits.borrow().is_empty());
+            assert!(!queue.has_eligible());
+        });
+    }
+}

@@ -1,5 +1,7 @@
 //! The data dir: who owns it, and opening sled in it.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -126,4 +128,38 @@ fn move_generating_aside(path: &Path) -> Result<bool, QueueError> {
         }
     }
     Ok(moved)
+}
+
+/// Makes sled's side files durable that are not in `known` yet. There are none unless a leaf page
+/// grew beyond a quarter of a segment, which takes many rows of a MiB side by side; but sled itself
+/// would never sync them.
+///
+/// # Errors
+/// [`QueueError::Io`]; must not be tried again.
+pub fn sync_side_files(dir: &DataDir, known: &mut BTreeSet<OsString>) -> Result<(), QueueError> {
+    let path = dir.queue_path().join("blobs");
+    let io = |path: &Path, e| QueueError::io("cannot sync", path, e);
+    let mut found = BTreeSet::new();
+    let mut any = false;
+    for entry in fs::read_dir(&path).map_err(|e| io(&path, e))? {
+        let name = entry.map_err(|e| io(&path, e))?.file_name();
+        if !known.contains(&name) {
+            let file = path.join(&name);
+            match File::open(&file) {
+                Ok(f) => f.sync_all().map_err(|e| io(&file, e))?,
+                // sled removes them as it likes.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(io(&file, e)),
+            }
+            any = true;
+        }
+        found.insert(name);
+    }
+    if any {
+        File::open(&path)
+            .and_then(|d| d.sync_all())
+            .map_err(|e| io(&path, e))?;
+    }
+    *known = found;
+    Ok(())
 }

@@ -26,7 +26,8 @@ mod lane;
 mod lanes;
 mod layout;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
@@ -58,6 +59,8 @@ pub struct Queue {
     /// sled's data file. Opened once, before the first write: an fsync error is reported once to
     /// each descriptor, so a later one could miss it.
     data_file: File,
+    /// sled's side files that are durable.
+    side_files: Mutex<BTreeSet<OsString>>,
     failed: OnceLock<String>,
     /// Appends begun, and how many of them a sync covers.
     appended: AtomicU64,
@@ -147,6 +150,7 @@ impl Queue {
             lanes,
             batches,
             data_file,
+            side_files: Mutex::default(),
             failed: OnceLock::new(),
             appended: AtomicU64::new(0),
             synced: AtomicU64::new(0),
@@ -180,6 +184,7 @@ impl Queue {
         self.guard(self.db.flush().map_err(QueueError::store("flush")))?;
         let synced = self.data_file.sync_all();
         self.guard(synced.map_err(|e| QueueError::io("cannot sync", &self.dir.queue_path(), e)))?;
+        self.guard(dir::sync_side_files(&self.dir, &mut self.side_files()))?;
         self.synced.fetch_max(covered, Ordering::SeqCst);
         Ok(())
     }
@@ -280,6 +285,10 @@ impl Queue {
             let entry = serde_json::from_slice(&value).map_err(|_| damaged())?;
             Ok((lane, entry))
         })
+    }
+
+    fn side_files(&self) -> MutexGuard<'_, BTreeSet<OsString>> {
+        self.side_files.lock().expect("BUG: a sync panicked")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -383,3 +392,6 @@ fn read_all<T: DeserializeOwned>(tree: &sled::Tree, what: &str) -> Result<Vec<T>
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,10 +55,6 @@ impl Setup {
         }
     }
 
-    pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
-    }
-
     /// Starts `anonymizer run`.
     pub fn run(&self) -> Program {
         self.starts.set(self.starts.get() + 1);

@@ -1,0 +1,297 @@
+//! The queue against its own promises, on a real sled in a temporary directory.
+
+use super::*;
+
+const ROWS: u32 = 10;
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    queue: Option<Queue>,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        let mut f = Fixture {
+            dir: tempfile::tempdir().unwrap(),
+            queue: None,
+        };
+        f.reopen();
+        f
+    }
+
+    fn q(&self) -> &Queue {
+        self.queue.as_ref().unwrap()
+    }
+
+    fn reopen(&mut self) {
+        self.queue = None;
+        self.queue = Some(Queue::open(DataDir::lock(self.dir.path()).unwrap()).unwrap());
+    }
+
+    /// A lane of `partition` with `blocks` blocks of [`ROWS`] rows, the first `eligible` of them
+    /// eligible.
+    fn lane(&self, partition: i32, blocks: i64, eligible: i64) -> LaneId {
+        let lane = self.q().open_lane("t", partition, 0).unwrap();
+        for i in 0..blocks {
+            self.append(lane, i);
+        }
+        self.q().sync().unwrap();
+        let rows = i64::from(ROWS);
+        self.q().acknowledge(lane, eligible * rows).unwrap();
+        lane
+    }
+
+    fn append(&self, lane: LaneId, i: i64) {
+        let rows = i64::from(ROWS);
+        let block = PackedBlock {
+            first: i * rows,
+            next: (i + 1) * rows,
+            rows: ROWS,
+            raw_len: 100,
+            frame: vec![i as u8; 50],
+            appended_ms: 1000 + i as u64,
+            quarantined: Vec::new(),
+        };
+        assert!(self.q().append(lane, &block).unwrap());
+    }
+
+    fn seal(&self, rows: u64, bytes: u64) -> Option<Batch> {
+        self.q()
+            .seal(SealBounds { rows, bytes }, 0, |_| Vec::new())
+            .unwrap()
+    }
+
+    fn seal_all(&self) -> Option<Batch> {
+        self.seal(u64::MAX, u64::MAX)
+    }
+
+    fn frames(&self, batch: &Batch) -> Vec<Vec<u8>> {
+        let mut body = self.q().body(batch);
+        std::iter::from_fn(|| body.next_frame().unwrap()).collect()
+    }
+}
+
+#[test]
+fn what_was_synced_is_there_after_a_reopen() {
+    let mut f = Fixture::new();
+    let lane = f.lane(0, 3, 2);
+    f.q().sync().unwrap();
+    let id = f.q().installation().to_owned();
+    f.reopen();
+    let l = f.q().lane(lane).unwrap();
+    assert_eq!((l.rows, l.eligible, l.next), (30, 20, 30));
+    assert_eq!(l.state, LaneState::Ended);
+    assert_eq!(f.q().installation(), id);
+    assert_eq!(f.q().blocks().count(), 3);
+}
+
+#[test]
+fn only_eligible_rows_are_sealed() {
+    let f = Fixture::new();
+    f.lane(0, 3, 2);
+    f.lane(1, 2, 0);
+    let batch = f.seal_all().unwrap();
+    assert_eq!((batch.rows, batch.ranges.len()), (20, 1));
+    assert_eq!(f.frames(&batch), [vec![0; 50], vec![1; 50]]);
+    assert_eq!(f.seal_all(), None);
+}
+
+#[test]
+fn a_batch_stays_within_its_bounds_but_always_takes_a_block() {
+    let f = Fixture::new();
+    f.lane(0, 5, 5);
+    assert_eq!(f.seal(25, u64::MAX).unwrap().rows, 20);
+    assert_eq!(f.seal(u64::MAX, 100).unwrap().bytes, 100);
+    assert_eq!(f.seal(1, 1).unwrap().rows, u64::from(ROWS));
+}
+
+#[test]
+fn the_oldest_rows_of_all_lanes_go_first() {
+    let f = Fixture::new();
+    let a = f.lane(0, 4, 4);
+    let b = f.lane(1, 4, 4);
+    let batch = f.seal(40, u64::MAX).unwrap();
+    let of = |lane| batch.ranges.iter().find(|r| r.lane == lane).unwrap().rows;
+    assert_eq!((of(a), of(b)), (20, 20));
+}
+
+#[test]
+fn a_sealed_batch_is_the_same_after_a_reopen() {
+    let mut f = Fixture::new();
+    f.lane(0, 3, 3);
+    let batch = f.seal_all().unwrap();
+    f.q().sync().unwrap();
+    let frames = f.frames(&batch);
+    f.reopen();
+    let again = f.q().sealed_batch().unwrap();
+    assert_eq!(again, batch);
+    assert_eq!(f.frames(&again), frames);
+    assert_eq!(f.seal_all(), None);
+}
+
+#[test]
+fn an_acked_batch_is_gone_and_its_number_is_not_used_again() {
+    let mut f = Fixture::new();
+    let lane = f.lane(0, 3, 2);
+    let batch = f.seal_all().unwrap();
+    f.q().ack(&batch).unwrap();
+    assert_eq!(f.q().lane(lane).unwrap().rows, 10);
+    f.reopen();
+    assert_eq!(f.q().sealed_batch(), None);
+    assert_eq!(f.q().blocks().count(), 1);
+    f.q().settle(lane, 30, 30..30).unwrap();
+    assert!(f.seal_all().unwrap().seq > batch.seq);
+}
+
+#[test]
+fn an_ack_that_a_crash_cut_short_is_finished_at_the_next_start() {
+    let mut f = Fixture::new();
+    f.lane(0, 3, 3);
+    let mut batch = f.seal_all().unwrap();
+    // As `ack` leaves it when the process dies right after its first write.
+    batch.state = BatchState::Acked;
+    f.q().update_batch(&batch).unwrap();
+    f.reopen();
+    assert_eq!(f.q().blocks().count(), 0);
+    assert!(f.q().summary().unwrap().batches.is_empty());
+}
+
+#[test]
+fn a_batch_that_may_be_stored_is_never_regrouped() {
+    let f = Fixture::new();
+    f.lane(0, 3, 3);
+    let mut batch = f.seal_all().unwrap();
+    batch.may_be_stored = true;
+    f.q().update_batch(&batch).unwrap();
+    assert!(!f.q().unseal(&batch).unwrap());
+    assert_eq!(f.seal_all(), None);
+    batch.may_be_stored = false;
+    assert!(f.q().unseal(&batch).unwrap());
+    let token = |b: &Batch| b.token.clone();
+    assert_ne!(token(&f.seal_all().unwrap()), token(&batch));
+}
+
+#[test]
+fn a_tail_dropped_is_gone_with_its_quarantine() {
+    let mut f = Fixture::new();
+    let lane = f.lane(0, 3, 1);
+    let entry = |offset| Quarantined {
+        offset,
+        reason: "r".into(),
+        len: 1,
+        hash: "h".into(),
+    };
+    let block = PackedBlock {
+        first: 30,
+        next: 32,
+        rows: 0,
+        raw_len: 0,
+        frame: Vec::new(),
+        appended_ms: 1,
+        quarantined: vec![entry(30), entry(31)],
+    };
+    assert!(f.q().append(lane, &block).unwrap());
+    assert_eq!(f.q().quarantined().count(), 2);
+    f.q().sync().unwrap();
+    f.reopen();
+    assert!(f.q().settle(lane, 20, 20..32).unwrap());
+    let l = f.q().lane(lane).unwrap();
+    assert_eq!((l.eligible, l.next, l.rows), (20, 20, 20));
+    assert_eq!(f.q().quarantined().count(), 0);
+}
+
+#[test]
+fn an_offset_within_a_block_changes_nothing() {
+    let mut f = Fixture::new();
+    let lane = f.lane(0, 3, 1);
+    f.reopen();
+    let before = f.q().lane(lane).unwrap();
+    assert!(!f.q().settle(lane, 15, 15..30).unwrap());
+    assert_eq!(f.q().lane(lane).unwrap(), before);
+}
+
+#[test]
+fn a_spent_lane_is_forgotten_but_its_partition_is_not() {
+    let mut f = Fixture::new();
+    let lane = f.lane(0, 2, 2);
+    f.q().ack(&f.seal_all().unwrap()).unwrap();
+    f.q().end_lane(lane).unwrap();
+    assert_eq!(f.q().lane(lane), None);
+    f.q().sync().unwrap();
+    f.reopen();
+    assert_eq!(f.q().eligible_next("t", 0).unwrap(), Some(20));
+}
+
+#[test]
+fn rows_of_an_ended_lane_are_not_stored() {
+    let f = Fixture::new();
+    let lane = f.lane(0, 1, 1);
+    f.q().end_lane(lane).unwrap();
+    let block = PackedBlock {
+        first: 10,
+        next: 20,
+        rows: ROWS,
+        raw_len: 1,
+        frame: vec![1],
+        appended_ms: 1,
+        quarantined: Vec::new(),
+    };
+    assert!(!f.q().append(lane, &block).unwrap());
+    assert_eq!(f.q().blocks().count(), 1);
+}
+
+#[test]
+fn a_damaged_block_is_named_and_never_skipped() {
+    let f = Fixture::new();
+    let lane = f.lane(0, 3, 3);
+    let key = layout::key(lane, 10);
+    let mut value = f.q().blocks.get(key).unwrap().unwrap().to_vec();
+    *value.last_mut().unwrap() ^= 1;
+    f.q().blocks.insert(key, value).unwrap();
+    let error = f
+        .q()
+        .seal(
+            SealBounds {
+                rows: 1000,
+                bytes: 1000,
+            },
+            0,
+            |_| Vec::new(),
+        )
+        .unwrap_err();
+    assert!(error.to_string().contains("offset 10 of lane"), "{error}");
+}
+
+#[test]
+fn a_missing_block_of_a_batch_is_noticed_before_its_body_ends() {
+    let f = Fixture::new();
+    let lane = f.lane(0, 3, 3);
+    let batch = f.seal_all().unwrap();
+    f.q().blocks.remove(layout::key(lane, 10)).unwrap();
+    let mut sent = Vec::new();
+    let mut body = f.q().body(&batch);
+    assert!(std::io::Read::read_to_end(&mut body, &mut sent).is_err());
+    assert!(matches!(
+        body.take_error(),
+        Some(QueueError::Damaged { .. })
+    ));
+}
+
+#[test]
+fn two_processes_cannot_have_one_data_dir() {
+    let f = Fixture::new();
+    let error = DataDir::lock(f.dir.path()).unwrap_err();
+    assert!(error.to_string().contains("in use"), "{error}");
+}
+
+#[test]
+fn a_layout_of_another_version_is_refused() {
+    let mut f = Fixture::new();
+    put_json(&f.q().meta, b"format", &(FORMAT + 1)).unwrap();
+    f.q().sync().unwrap();
+    f.queue = None;
+    let error = Queue::open(DataDir::lock(f.dir.path()).unwrap())
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("layout version"), "{error}");
+}
