@@ -125,6 +125,19 @@ fn a_kill_while_an_insert_is_under_way_neither_loses_nor_doubles() {
 }
 
 #[test]
+fn a_kill_under_an_insert_leaves_the_batch_marked() {
+    let mut w = World::new();
+    let program = w.run_with([Fault::Hang(PATIENCE)]);
+    w.kafka.produce(1, 300);
+    w.clickhouse
+        .wait_until(|s| s.requests.iter().any(|r| r.token.is_some()), PATIENCE);
+    program.kill();
+    let batch = &w.setup.status()["queue"]["batches"][0];
+    assert_eq!(batch["may_be_stored"], true, "{batch}");
+    w.clickhouse.release();
+}
+
+#[test]
 fn rows_stay_queued_until_clickhouse_has_them() {
     let mut w = World::new();
     let program = w.run_with([

@@ -72,6 +72,14 @@ impl Setup {
         Program { child, log }
     }
 
+    /// The status, from a live instance or the data dir.
+    pub fn status(&self) -> Value {
+        let out = self.command("status").arg("--json").output().unwrap();
+        let words = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{words}");
+        serde_json::from_slice(&out.stdout).unwrap()
+    }
+
     /// Waits until the status of the live instance satisfies `what`.
     pub fn wait_status(&self, what: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
