@@ -79,7 +79,7 @@ pub enum StoreError {
 /// The store thread's state.
 pub struct Store<'a, G> {
     queue: &'a Queue,
-    ownership: Ownership<'a, G>,
+    ownership: Ownership<'a, Queue, G>,
     compressor: zstd::bulk::Compressor<'static>,
     disk: DiskBound,
     pause: &'a AtomicBool,
@@ -98,7 +98,7 @@ impl<'a, G: Group> Store<'a, G> {
     /// If zstd cannot be set up.
     pub fn new(
         queue: &'a Queue,
-        ownership: Ownership<'a, G>,
+        ownership: Ownership<'a, Queue, G>,
         disk: DiskBound,
         pause: &'a AtomicBool,
         shutdown: &'a Shutdown,
@@ -267,7 +267,7 @@ impl<'a, G: Group> Store<'a, G> {
     /// Asks again while Kafka does not answer.
     fn patiently<T>(
         &mut self,
-        mut ask: impl FnMut(&mut Ownership<'a, G>) -> Result<T, AssignError>,
+        mut ask: impl FnMut(&mut Ownership<'a, Queue, G>) -> Result<T, AssignError>,
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + ASSIGN_PATIENCE;
         loop {

@@ -48,17 +48,23 @@ java_is_new() {
     have java && version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p') && ((${version:-0} >= 17))
 }
 
-# ensure_debs: every Debian package of the stack.
+# ensure_debs SERVICE...: every Debian package that these services of the stack need.
 ensure_debs() {
     local missing=()
-    java_is_new || missing+=(default-jre-headless)
-    # Maven is needed once, to fetch the jars.
-    [[ -e $KAFKA_JARS/.done ]] || have mvn || missing+=(maven)
-    have nginx || [[ -x /usr/sbin/nginx ]] || missing+=(nginx-light)
+    if [[ " $* " == *" kafka "* ]]; then
+        java_is_new || missing+=(default-jre-headless)
+        # Maven is needed once, to fetch the jars.
+        [[ -e $KAFKA_JARS/.done ]] || have mvn || missing+=(maven)
+    fi
+    if [[ " $* " == *" nginx "* ]]; then
+        have nginx || [[ -x /usr/sbin/nginx ]] || missing+=(nginx-light)
+    fi
+    if [[ " $* " == *" clickhouse "* ]]; then
+        [[ -x $VENV/bin/python ]] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    fi
     have envsubst || missing+=(gettext-base)
     have curl || missing+=(curl)
     have setsid || missing+=(util-linux)
-    [[ -x $VENV/bin/python ]] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     install_deb "${missing[@]}"
 }
 
@@ -89,12 +95,16 @@ ensure_kafka() {
     echo "$wanted" >"$KAFKA_JARS/.done"
 }
 
-# ensure_tools: all of the above, under the lock.
-ensure_tools() { with_tools_lock _ensure_tools; }
+# ensure_tools [SERVICE...]: what these services of the stack need, all if none is named; under the lock.
+ensure_tools() {
+    (($#)) || set -- kafka clickhouse nginx
+    with_tools_lock _ensure_tools "$@"
+}
 _ensure_tools() {
-    ensure_debs
+    local kafka=
+    ensure_debs "$@"
     # Both wait for the network more than they compute.
-    ensure_kafka & local kafka=$!
-    ensure_venv
-    wait "$kafka"
+    if [[ " $* " == *" kafka "* ]]; then ensure_kafka & kafka=$!; fi
+    if [[ " $* " == *" clickhouse "* ]]; then ensure_venv; fi
+    [[ -z $kafka ]] || wait "$kafka"
 }

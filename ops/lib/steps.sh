@@ -1,0 +1,50 @@
+# Runs the steps of ops/check and ops/test: a line each, the output in a file; to be sourced after
+# common.sh. A step that fails does not end the script: all are tried.
+# shellcheck shell=bash
+
+STEP_LOGS=$ROOT/target/test-logs
+STEPS_PASSED=0 STEPS_FAILED=0
+mkdir -p "$STEP_LOGS"
+
+# step_log NAME: where its output goes.
+step_log() { echo "$STEP_LOGS/$(tr -c 'a-zA-Z0-9\n' '-' <<<"$1").log"; }
+
+# left_out TEXT: said by a step that could not be run here; it counts as neither passed nor failed.
+left_out() { echo "left out: $*"; }
+
+# step NAME COMMAND...: runs it and tells the result. In a subshell with `set -e` in force, which a
+# command in an `if` would not have.
+step() {
+    local name=$1 start=$SECONDS status=0; shift
+    set +e
+    (set -e; "$@") >"$(step_log "$name")" 2>&1 </dev/null
+    status=$?
+    set -e
+    step_result "$name" "$status" "$((SECONDS - start))"
+}
+
+# step_result NAME STATUS SECONDS
+step_result() {
+    local name=$1 status=$2 seconds=$3 file reason
+    file=$(step_log "$name")
+    if ((status)); then
+        STEPS_FAILED=$((STEPS_FAILED + 1))
+        printf 'FAILED    %-28s %4s s   exit code %s; the end of %s:\n' "$name" "$seconds" "$status" "${file#"$ROOT"/}"
+        tail -n 40 "$file" | sed 's/^/    | /'
+    elif reason=$(grep -m 1 '^left out: ' "$file"); then
+        printf 'left out  %-28s %4s s   %s\n' "$name" "$seconds" "${reason#left out: }"
+    else
+        STEPS_PASSED=$((STEPS_PASSED + 1))
+        printf 'ok        %-28s %4s s\n' "$name" "$seconds"
+        # What a part of it left out must not stay unseen.
+        sed -n 's/^left out  */          but left out: /p' "$file"
+    fi
+}
+
+# end_of_steps WHO: exit code 1 if a step failed.
+end_of_steps() {
+    if ((STEPS_FAILED)); then
+        echo "$1: $STEPS_FAILED failed, see FAILED above"
+        exit 1
+    fi
+}
