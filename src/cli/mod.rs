@@ -6,8 +6,9 @@ pub mod run;
 pub mod status;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::queue::{DataDir, QUEUE_DIR, Queue};
+use crate::queue::{DataDir, QUEUE_DIR, Queue, QueueError};
 use crate::runtime::control::{self, Request};
 
 /// Where a command got its answer from: the pattern of every command beside a live instance.
@@ -18,7 +19,11 @@ pub enum Reached {
     Offline(Box<Queue>),
 }
 
-/// Asks the live instance of `data_dir`, or takes its lock and opens the queue.
+/// How long an instance may take from its lock to its socket: it opens its queue in between.
+const STARTING: Duration = Duration::from_secs(30);
+
+/// Asks the live instance of `data_dir`, or takes its lock and opens the queue. Waits for an instance
+/// that is just starting or stopping.
 ///
 /// # Errors
 /// If the data dir does not exist, its instance does not answer, or the queue does not open.
@@ -29,10 +34,17 @@ pub fn reach(data_dir: &Path, request: &Request) -> anyhow::Result<Reached> {
         "there is no queue in {}; name the data dir with --data-dir",
         data_dir.display()
     );
-    match control::ask(data_dir, request)? {
-        Some(answer) => Ok(Reached::Live(answer)),
-        None => Ok(Reached::Offline(Box::new(Queue::open(DataDir::lock(
-            data_dir,
-        )?)?))),
+    let deadline = Instant::now() + STARTING;
+    loop {
+        if let Some(answer) = control::ask(data_dir, request)? {
+            return Ok(Reached::Live(answer));
+        }
+        match DataDir::lock(data_dir) {
+            Ok(dir) => return Ok(Reached::Offline(Box::new(Queue::open(dir)?))),
+            Err(QueueError::InUse { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(e) => return Err(e.into()),
+        }
     }
 }
