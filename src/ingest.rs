@@ -5,7 +5,7 @@
 //! row is quarantined with its place and never stops the stream.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
@@ -20,7 +20,7 @@ use crate::ownership::Start;
 use crate::record::{LaneId, Quarantined, RowBlock};
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
-use crate::store::ToStore;
+use crate::store::{Feedback, ToStore};
 
 /// Rows of a block before compression. zstd-1 makes about a quarter of it, 16 to 32 KiB: sled
 /// keeps larger values badly, and smaller ones compress badly.
@@ -51,8 +51,8 @@ pub struct Ingest<'a> {
     pub to_store: Sender<ToStore>,
     /// A block closes at this age.
     pub sync_interval: Duration,
-    /// Set by the store thread while the disk bound is met.
-    pub pause: &'a AtomicBool,
+    /// What the store thread asks for.
+    pub feedback: &'a Feedback,
     /// When to end.
     pub shutdown: &'a Shutdown,
     /// Counters.
@@ -102,15 +102,7 @@ impl Ingest<'_> {
                     })?;
                     self.consumer.unassign(&partitions)?;
                 }
-                Event::OutOfRange => {
-                    for block in open.values_mut() {
-                        self.hand_over(block)?;
-                    }
-                    for start in self.ask(|reply| ToStore::Reposition { reply })? {
-                        self.consumer.seek(start.partition, start.offset)?;
-                        open.insert(start.partition, OpenBlock::new(&start));
-                    }
-                }
+                Event::OutOfRange => self.reposition(&mut open)?,
                 Event::Trouble(e) => log::warn!("kafka: {e}; the client goes on trying"),
                 Event::Fatal(words) => return Err(IngestError::Fatal(words)),
                 Event::Nothing => {}
@@ -120,7 +112,10 @@ impl Ingest<'_> {
                     self.hand_over(block)?;
                 }
                 next_close = Instant::now() + self.sync_interval;
-                let want = self.pause.load(Ordering::Relaxed);
+                if self.feedback.reposition.swap(false, Ordering::Relaxed) {
+                    self.reposition(&mut open)?;
+                }
+                let want = self.feedback.pause.load(Ordering::Relaxed);
                 if want != paused {
                     let partitions: Vec<i32> = open.keys().copied().collect();
                     self.consumer.pause(&partitions, want)?;
@@ -130,6 +125,18 @@ impl Ingest<'_> {
         }
         for block in open.values_mut() {
             self.hand_over(block)?;
+        }
+        Ok(())
+    }
+
+    /// Asks where to read, and reads there.
+    fn reposition(&self, open: &mut BTreeMap<i32, OpenBlock>) -> Result<(), IngestError> {
+        for block in open.values_mut() {
+            self.hand_over(block)?;
+        }
+        for start in self.ask(|reply| ToStore::Reposition { reply })? {
+            self.consumer.seek(start.partition, start.offset)?;
+            open.insert(start.partition, OpenBlock::new(&start));
         }
         Ok(())
     }

@@ -6,7 +6,6 @@
 //! without it: what is not committed is read again, and a sealed batch is sent again.
 
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -24,7 +23,7 @@ use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
 use crate::runtime::{control, http};
 use crate::sink::{Schema, Sink, SinkOptions};
-use crate::store::Store;
+use crate::store::{Feedback, Store};
 
 /// Blocks in flight between ingest and store: at most 128 KiB of rows each.
 const CHANNEL_BLOCKS: usize = 32;
@@ -40,7 +39,7 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
     let queue = Queue::open(DataDir::lock(&config.data_dir)?)?;
     let stats = Stats::default();
     let flush_status = Mutex::new(FlushStatus::default());
-    let pause = AtomicBool::new(false);
+    let feedback = Feedback::default();
     let report = Report {
         queue: &queue,
         stats: &stats,
@@ -78,7 +77,7 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         config.max_queue_bytes,
         config.min_free_disk,
     );
-    let mut store = Store::new(&queue, ownership, disk, &pause, shutdown, &stats)?;
+    let mut store = Store::new(&queue, ownership, disk, &feedback, shutdown, &stats)?;
 
     let web = http::Server::bind(config.http_listen)?;
     let socket = control::Server::bind(queue.dir())?;
@@ -117,7 +116,7 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         consumer: &consumer,
         to_store,
         sync_interval: config.sync_interval,
-        pause: &pause,
+        feedback: &feedback,
         shutdown,
         stats: &stats,
     };

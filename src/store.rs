@@ -62,6 +62,15 @@ pub enum ToStore {
     },
 }
 
+/// What the store thread asks of the ingest thread, which looks at it once a sync interval.
+#[derive(Debug, Default)]
+pub struct Feedback {
+    /// Read no more until it is taken back: a bound is met.
+    pub pause: AtomicBool,
+    /// Ask where to read, as if Kafka had said that an offset is out of range.
+    pub reposition: AtomicBool,
+}
+
 /// Why the store thread ended other than by request.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -82,7 +91,7 @@ pub struct Store<'a, G> {
     ownership: Ownership<'a, Queue, G>,
     compressor: zstd::bulk::Compressor<'static>,
     disk: DiskBound,
-    pause: &'a AtomicBool,
+    feedback: &'a Feedback,
     shutdown: &'a Shutdown,
     stats: &'a Stats,
     unsynced_bytes: u64,
@@ -92,15 +101,13 @@ pub struct Store<'a, G> {
 }
 
 impl<'a, G: Group> Store<'a, G> {
-    /// `pause` is raised while no more should be read.
-    ///
     /// # Errors
     /// If zstd cannot be set up.
     pub fn new(
         queue: &'a Queue,
         ownership: Ownership<'a, Queue, G>,
         disk: DiskBound,
-        pause: &'a AtomicBool,
+        feedback: &'a Feedback,
         shutdown: &'a Shutdown,
         stats: &'a Stats,
     ) -> Result<Self, StoreError> {
@@ -109,7 +116,7 @@ impl<'a, G: Group> Store<'a, G> {
             ownership,
             compressor: zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(StoreError::Compress)?,
             disk,
-            pause,
+            feedback,
             shutdown,
             stats,
             unsynced_bytes: 0,
@@ -285,7 +292,17 @@ impl<'a, G: Group> Store<'a, G> {
         }
     }
 
-    fn resolve_absent(&self) -> Result<(), StoreError> {
+    fn resolve_absent(&mut self) -> Result<(), StoreError> {
+        match self.ownership.topic_was_recreated() {
+            Ok(true) => {
+                log::error!(
+                    "the topic was deleted and created again; its partitions are read anew"
+                );
+                self.feedback.reposition.store(true, Ordering::Relaxed);
+            }
+            Ok(false) => {}
+            Err(e) => log::debug!("cannot ask for the topic's id: {e}"),
+        }
         match self.ownership.resolve_absent() {
             Ok(()) => Ok(()),
             Err(AssignError::Queue(e)) => Err(e.into()),
@@ -305,7 +322,10 @@ impl<'a, G: Group> Store<'a, G> {
         } else {
             self.disk.exceeded(self.queue)
         };
-        let was = self.pause.swap(reason.is_some(), Ordering::Relaxed);
+        let was = self
+            .feedback
+            .pause
+            .swap(reason.is_some(), Ordering::Relaxed);
         self.stats.paused.set(i64::from(reason.is_some()));
         match (was, reason) {
             (false, Some(why)) => log::warn!("reading from Kafka pauses: {why}"),
@@ -354,6 +374,10 @@ mod tests {
             Ok(BTreeMap::new())
         }
 
+        fn topic_id(&self) -> Result<Option<String>, GroupError> {
+            Ok(None)
+        }
+
         fn watermarks(&self, _: i32) -> Result<(i64, i64), GroupError> {
             Ok((0, 1000))
         }
@@ -367,14 +391,10 @@ mod tests {
             commits: RefCell::default(),
             refuse: RefCell::default(),
         };
-        let (pause, shutdown, stats) = (
-            AtomicBool::new(false),
-            Shutdown::default(),
-            Stats::default(),
-        );
+        let (feedback, shutdown, stats) = Default::default();
         let ownership = Ownership::new(&queue, &group, "t", StartAt::Earliest);
         let disk = DiskBound::new(dir.path().to_owned(), u64::MAX, 0);
-        let mut store = Store::new(&queue, ownership, disk, &pause, &shutdown, &stats).unwrap();
+        let mut store = Store::new(&queue, ownership, disk, &feedback, &shutdown, &stats).unwrap();
         f(&mut store, &group, &queue);
     }
 

@@ -27,6 +27,9 @@ use native::Membership;
 /// How long a question to the coordinator or a leader may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the controller may take to tell the topic's id, without which work goes on.
+const TOPIC_ID_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// What [`Consumer::poll`] brings.
 pub enum Event<'a> {
     /// A record.
@@ -333,6 +336,11 @@ impl Group for Consumer {
             }
         }
         Ok(committed)
+    }
+
+    fn topic_id(&self) -> Result<Option<String>, GroupError> {
+        native::topic_id(&self.inner, &self.topic, TOPIC_ID_TIMEOUT)
+            .map_err(|e| GroupError(format!("topic {}: {e}", self.topic)))
     }
 
     fn watermarks(&self, partition: i32) -> Result<(i64, i64), GroupError> {

@@ -1,8 +1,10 @@
-//! What the safe API lacks: who we are to the group coordinator at this moment, and commit
-//! metadata that is no UTF-8 (the safe accessor panics on it, and any program may have written it).
+//! What the safe API lacks: who we are to the group coordinator at this moment, commit metadata that
+//! is no UTF-8 (the safe accessor panics on it, and any program may have written it), and a topic's id.
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
+use std::ptr;
+use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings as sys;
@@ -59,5 +61,86 @@ pub fn commit_metadata(list: &TopicPartitionList) -> Vec<(i32, Option<String>)> 
                 (e.partition, String::from_utf8(bytes.to_vec()).ok())
             })
             .collect()
+    }
+}
+
+/// Kafka's id of a topic (KIP-516), in base64; `None` if the broker has none for it.
+///
+/// # Errors
+/// In words, if no broker answers within `timeout` or it does not know the topic.
+pub fn topic_id<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Option<String>, String> {
+    let name = CString::new(topic).map_err(|e| e.to_string())?;
+    let timeout_ms = timeout.as_millis() as i32;
+    // SAFETY: the client outlives this call; every object made here is destroyed here, after the
+    // last use of what it owns: the event owns the result, its topics and their strings, and the
+    // id's string is copied before the event goes.
+    unsafe {
+        let client = consumer.client().native_ptr();
+        let mut names = [name.as_ptr()];
+        let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
+        let queue = sys::rd_kafka_queue_new(client);
+        let options = sys::rd_kafka_AdminOptions_new(
+            client,
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        );
+        sys::rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, ptr::null_mut(), 0);
+        sys::rd_kafka_DescribeTopics(client, topics, options, queue);
+        let event = sys::rd_kafka_queue_poll(queue, timeout_ms + 1000);
+        let found = if event.is_null() {
+            Err("no answer in time".to_owned())
+        } else {
+            id_in(event)
+        };
+        if !event.is_null() {
+            sys::rd_kafka_event_destroy(event);
+        }
+        sys::rd_kafka_AdminOptions_destroy(options);
+        sys::rd_kafka_queue_destroy(queue);
+        sys::rd_kafka_TopicCollection_destroy(topics);
+        found
+    }
+}
+
+/// # Safety
+/// `event` is a live DescribeTopics event.
+unsafe fn id_in(event: *mut sys::rd_kafka_event_t) -> Result<Option<String>, String> {
+    // SAFETY: by the contract; pointers are checked before use and point into the event.
+    unsafe {
+        let code = sys::rd_kafka_event_error(event);
+        if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            let words = CStr::from_ptr(sys::rd_kafka_event_error_string(event));
+            return Err(words.to_string_lossy().into_owned());
+        }
+        let result = sys::rd_kafka_event_DescribeTopics_result(event);
+        if result.is_null() {
+            return Err("not an answer to the question".to_owned());
+        }
+        let mut count = 0;
+        let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        if count != 1 {
+            return Err(format!("{count} topics in the answer"));
+        }
+        let error = sys::rd_kafka_TopicDescription_error(*topics);
+        if !error.is_null()
+            && sys::rd_kafka_error_code(error)
+                != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            let words = CStr::from_ptr(sys::rd_kafka_error_string(error));
+            return Err(words.to_string_lossy().into_owned());
+        }
+        let id = sys::rd_kafka_TopicDescription_topic_id(*topics);
+        let zero = |id| {
+            sys::rd_kafka_Uuid_most_significant_bits(id) == 0
+                && sys::rd_kafka_Uuid_least_significant_bits(id) == 0
+        };
+        if id.is_null() || zero(id) {
+            return Ok(None);
+        }
+        let text = CStr::from_ptr(sys::rd_kafka_Uuid_base64str(id));
+        Ok(Some(text.to_string_lossy().into_owned()))
     }
 }

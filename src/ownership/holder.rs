@@ -19,6 +19,8 @@ pub struct Ownership<'a, L, G> {
     queue: &'a L,
     group: &'a G,
     topic: String,
+    /// The topic with its id, see [`Lane::topic`].
+    incarnation: String,
     start_at: StartAt,
     held: BTreeMap<i32, Held>,
 }
@@ -30,6 +32,7 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
             queue,
             group,
             topic: topic.to_owned(),
+            incarnation: topic.to_owned(),
             start_at,
             held: BTreeMap::new(),
         }
@@ -42,6 +45,7 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
     /// [`AssignError::Group`] may be tried again: what was settled stays settled, and a partition
     /// already taken is left out.
     pub fn assign(&mut self, partitions: &[i32], now_ms: u64) -> Result<Vec<Start>, AssignError> {
+        self.identify_topic()?;
         let committed = self.group.committed(partitions)?;
         let mut starts = Vec::new();
         for &partition in partitions {
@@ -68,7 +72,16 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
     ) -> Result<(LaneId, i64), AssignError> {
         let (low, high) = self.group.watermarks(partition)?;
         let me = self.queue.installation();
-        let mut committed = committed.cloned();
+        let recreated = committed.is_some_and(|c| self.is_of_another_topic(c));
+        if let Some(c) = committed.filter(|_| recreated) {
+            log::error!(
+                "partition {partition}: the topic was deleted and created again; the committed \
+                 offset {} is of the old one, reading starts at {low}",
+                c.offset
+            );
+        }
+        let mut committed = committed.filter(|_| !recreated).cloned();
+        self.hold_tails_of_other_topics(partition)?;
         for tail in self.tails_of(Some(partition)) {
             let facts = Facts {
                 me,
@@ -86,11 +99,12 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
                 });
             }
         }
-        let local = self.queue.eligible_next(&self.topic, partition)?;
+        let local = self.queue.eligible_next(&self.incarnation, partition)?;
         let known = local.max(committed.as_ref().map(|c| c.offset));
-        self.warn_of_reset(partition, local, committed.as_ref());
+        self.name_a_reset(partition, local, committed.as_ref(), now_ms)?;
         let offset = match known {
             Some(offset) => self.within(partition, offset, low, high, now_ms)?,
+            None if recreated => low,
             None => match self.start_at {
                 StartAt::Earliest => low,
                 StartAt::Latest => {
@@ -104,9 +118,63 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
             },
         };
         let note = self.note_after(committed.as_ref());
-        let lane = self.queue.open_lane(&self.topic, partition, offset)?;
+        let lane = self.queue.open_lane(&self.incarnation, partition, offset)?;
         self.held.insert(partition, Held { lane, note });
         Ok((lane, offset))
+    }
+
+    /// Learns the topic's id. Returns whether it is another one than before. Where it cannot be
+    /// learnt, the last one known stands.
+    fn identify_topic(&mut self) -> Result<bool, QueueError> {
+        let last = self.queue.incarnation(&self.topic)?;
+        let now = match self.group.topic_id() {
+            Ok(Some(id)) => format!("{}@{id}", self.topic),
+            Ok(None) => return Ok(false),
+            Err(e) => {
+                log::warn!("cannot learn the topic's id, so it is taken for the one known: {e}");
+                self.incarnation = last.unwrap_or_else(|| self.topic.clone());
+                return Ok(false);
+            }
+        };
+        let changed = self.incarnation != now && self.incarnation != self.topic;
+        if last.as_ref() != Some(&now) {
+            self.queue.keep_incarnation(&self.topic, &now)?;
+        }
+        self.incarnation = now;
+        Ok(changed)
+    }
+
+    /// Whether the topic was deleted and created again under the partitions held, so that they must
+    /// be read anew. Asked from time to time: with larger offsets Kafka gives no sign of it.
+    ///
+    /// # Errors
+    /// [`QueueError`] if the queue failed.
+    pub fn topic_was_recreated(&mut self) -> Result<bool, QueueError> {
+        Ok(!self.held.is_empty() && self.identify_topic()?)
+    }
+
+    fn is_of_another_topic(&self, committed: &Committed) -> bool {
+        let id = committed.note.as_ref().and_then(|n| n.topic_id.as_ref());
+        id.is_some_and(|id| {
+            self.incarnation.contains('@') && self.incarnation != format!("{}@{id}", self.topic)
+        })
+    }
+
+    /// Rows of a topic that is gone cannot be read again nor committed: whether another instance has
+    /// them cannot be known.
+    fn hold_tails_of_other_topics(&self, partition: i32) -> Result<(), QueueError> {
+        for lane in self.queue.tails() {
+            let other = lane.topic_name() == self.topic
+                && lane.topic != self.topic
+                && lane.topic != self.incarnation;
+            if other && lane.partition == partition && lane.state == LaneState::Ended {
+                self.hold(
+                    &lane,
+                    "the topic was deleted and created again since they were read",
+                )?;
+            }
+        }
+        Ok(())
     }
 
     /// `offset`, or what Kafka has in its place; what it lost is recorded.
@@ -143,9 +211,7 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
         to: i64,
         now_ms: u64,
     ) -> Result<(), QueueError> {
-        log::error!(
-            "partition {partition}: offsets {from}..{to} are lost: Kafka no longer has them"
-        );
+        log::error!("partition {partition}: offsets {from}..{to} are lost: they will not be read");
         self.queue.record_lost(LostRange {
             topic: self.topic.clone(),
             partition,
@@ -155,24 +221,32 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
         })
     }
 
-    fn warn_of_reset(&self, partition: i32, local: Option<i64>, committed: Option<&Committed>) {
-        let Some(c) = committed.filter(|c| c.note.is_none()) else {
-            return;
+    /// A commit that this program did not make moved the offset.
+    fn name_a_reset(
+        &self,
+        partition: i32,
+        local: Option<i64>,
+        committed: Option<&Committed>,
+        now_ms: u64,
+    ) -> Result<(), QueueError> {
+        let (Some(local), Some(c)) = (local, committed.filter(|c| c.note.is_none())) else {
+            return Ok(());
         };
-        match local {
-            Some(local) if c.offset > local => log::error!(
+        if c.offset > local {
+            log::error!(
                 "partition {partition}: the committed offset {} was not set by this program, and is \
-                 ahead of ours: offsets {local}..{} are skipped",
-                c.offset,
+                 ahead of ours, {local}: what lies between is skipped",
                 c.offset
-            ),
-            Some(local) if c.offset < local => log::warn!(
+            );
+            self.record_lost(partition, local, c.offset, now_ms)?;
+        } else if c.offset < local {
+            log::warn!(
                 "partition {partition}: the committed offset {} was not set by this program, and is \
                  behind ours: reading goes on at {local}, so that nothing is stored twice",
                 c.offset
-            ),
-            _ => {}
+            );
         }
+        Ok(())
     }
 
     /// Kafka does not have the next offset of some partition held. Finds which, takes them anew
@@ -182,16 +256,21 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
     /// # Errors
     /// [`AssignError::Group`] may be tried again.
     pub fn reposition(&mut self, now_ms: u64) -> Result<Vec<Start>, AssignError> {
+        self.identify_topic()?;
         let mut inside = Vec::new();
         let mut outside = Vec::new();
         for (&partition, held) in &self.held {
             let (low, high) = self.group.watermarks(partition)?;
             match self.queue.lane(held.lane) {
-                Some(lane) if (low..=high).contains(&lane.next) => inside.push(Start {
-                    partition,
-                    lane: held.lane,
-                    offset: lane.next,
-                }),
+                Some(lane)
+                    if (low..=high).contains(&lane.next) && lane.topic == self.incarnation =>
+                {
+                    inside.push(Start {
+                        partition,
+                        lane: held.lane,
+                        offset: lane.next,
+                    });
+                }
                 _ => outside.push(partition),
             }
         }
@@ -293,7 +372,7 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
     fn tails_of(&self, partition: Option<i32>) -> Vec<Lane> {
         let mut tails = self.queue.tails();
         tails.retain(|l| {
-            l.topic == self.topic
+            (l.topic == self.incarnation || l.topic == self.topic)
                 && l.state == LaneState::Ended
                 && partition.is_none_or(|p| p == l.partition)
         });
@@ -362,10 +441,15 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
     }
 
     fn note_after(&self, committed: Option<&Committed>) -> Note {
-        Note::succeed(
+        let mut note = Note::succeed(
             self.queue.installation(),
             committed.map(|c| c.offset),
             committed.and_then(|c| c.note.as_ref()),
-        )
+        );
+        note.topic_id = self
+            .incarnation
+            .split_once('@')
+            .map(|(_, id)| id.to_owned());
+        note
     }
 }

@@ -20,6 +20,10 @@ pub trait Lanes {
     fn eligible_next(&self, topic: &str, partition: i32) -> Result<Option<i64>, QueueError>;
     fn sync(&self) -> Result<(), QueueError>;
     fn is_synced(&self) -> bool;
+    /// The incarnation (see [`Lane::topic`]) last known of a topic.
+    fn incarnation(&self, topic: &str) -> Result<Option<String>, QueueError>;
+    /// Keeps it.
+    fn keep_incarnation(&self, topic: &str, incarnation: &str) -> Result<(), QueueError>;
     /// Keeps a lost range, durably.
     fn record_lost(&self, lost: LostRange) -> Result<(), QueueError>;
 }
@@ -67,6 +71,14 @@ impl Lanes for Queue {
 
     fn is_synced(&self) -> bool {
         Queue::is_synced(self)
+    }
+
+    fn incarnation(&self, topic: &str) -> Result<Option<String>, QueueError> {
+        self.load(&format!("incarnation of {topic}"))
+    }
+
+    fn keep_incarnation(&self, topic: &str, incarnation: &str) -> Result<(), QueueError> {
+        self.save(&format!("incarnation of {topic}"), &incarnation)
     }
 
     fn record_lost(&self, lost: LostRange) -> Result<(), QueueError> {

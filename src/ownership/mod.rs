@@ -25,6 +25,8 @@ mod lanes;
 mod model;
 mod note;
 mod resolve;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -76,6 +78,12 @@ pub trait Group {
     /// # Errors
     /// [`GroupError`] if the coordinator cannot be asked now.
     fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Committed>, GroupError>;
+
+    /// Kafka's id of the topic; `None` if the brokers are too old to have one.
+    ///
+    /// # Errors
+    /// [`GroupError`] if no broker can be asked now, or there is no such topic.
+    fn topic_id(&self) -> Result<Option<String>, GroupError>;
 
     /// Lowest offset that a partition still holds, and the one after its last.
     ///

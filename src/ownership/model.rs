@@ -287,6 +287,14 @@ impl Lanes for ModelLanes {
         self.since_sync.borrow().len() == 1
     }
 
+    fn incarnation(&self, _: &str) -> Result<Option<String>, QueueError> {
+        Ok(None)
+    }
+
+    fn keep_incarnation(&self, _: &str, _: &str) -> Result<(), QueueError> {
+        Ok(())
+    }
+
     fn record_lost(&self, lost: LostRange) -> Result<(), QueueError> {
         self.write(|d| d.lost.push((lost.from, lost.to)));
         self.sync()
@@ -337,6 +345,10 @@ impl Group for Member {
             )
         });
         Ok(last.collect())
+    }
+
+    fn topic_id(&self) -> Result<Option<String>, GroupError> {
+        Ok(None)
     }
 
     fn watermarks(&self, _: i32) -> Result<(i64, i64), GroupError> {

@@ -16,6 +16,9 @@ const VERSION: &str = "anonymizer1";
 pub struct Note {
     /// Installation id of the committing instance.
     pub owner: String,
+    /// Kafka's id of the topic that the commit is for, if it was known: a topic that was deleted and
+    /// created again has the same name and another id.
+    pub topic_id: Option<String>,
     /// For each former owner, the committed offset at which another instance took over from it.
     pub former: BTreeMap<String, i64>,
     /// Former owners may be missing: there were too many, or a commit without a note came between.
@@ -29,6 +32,7 @@ impl Note {
         let Some(last) = last else {
             return Note {
                 owner: me.to_owned(),
+                topic_id: None,
                 former: BTreeMap::new(),
                 // Without any commit there was no owner; a commit without a note hides one.
                 cut: committed.is_some(),
@@ -41,6 +45,7 @@ impl Note {
         former.remove(me);
         let mut note = Note {
             owner: me.to_owned(),
+            topic_id: last.topic_id.clone(),
             former,
             cut: last.cut,
         };
@@ -63,6 +68,9 @@ impl Note {
     /// As commit metadata.
     pub fn text(&self) -> String {
         let mut text = format!("{VERSION};{}", self.owner);
+        if let Some(id) = &self.topic_id {
+            text.push_str(&format!(";@{id}"));
+        }
         for (id, end) in &self.former {
             text.push_str(&format!(";{id}={end}"));
         }
@@ -81,12 +89,17 @@ impl Note {
         let owner = fields.next().filter(|id| is_id(id))?.to_owned();
         let mut note = Note {
             owner,
+            topic_id: None,
             former: BTreeMap::new(),
             cut: false,
         };
         for field in fields {
             if note.cut {
                 return None;
+            }
+            if let Some(id) = field.strip_prefix('@') {
+                note.topic_id = Some(id.to_owned());
+                continue;
             }
             match field.split_once('=') {
                 Some((id, end)) if is_id(id) => {
@@ -129,6 +142,7 @@ mod tests {
     fn a_note_reads_as_it_was_written() {
         let mut note = Note::succeed("x", Some(1), None);
         note.former.insert("y".into(), 77);
+        note.topic_id = Some("Wq3_-x".into());
         assert_eq!(Note::parse(&note.text()), Some(note));
         for bad in [
             "",

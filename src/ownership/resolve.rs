@@ -118,6 +118,7 @@ mod tests {
             offset,
             note: Some(Note {
                 owner: owner.into(),
+                topic_id: None,
                 former: former.iter().map(|(id, e)| (id.to_string(), *e)).collect(),
                 cut,
             }),

@@ -29,7 +29,7 @@ pub enum LaneState {
 pub struct Lane {
     /// Its number, never used again.
     pub id: LaneId,
-    /// Kafka topic.
+    /// Kafka topic, with `@` and its id where the brokers told it: one incarnation of the topic.
     pub topic: String,
     /// Kafka partition.
     pub partition: i32,
@@ -61,6 +61,12 @@ impl Lane {
             bytes: 0,
             state: LaneState::Open,
         }
+    }
+
+    /// The topic's name, without its id.
+    pub fn topic_name(&self) -> &str {
+        // No topic name contains it (Kafka allows letters, digits, `.`, `_`, `-`).
+        self.topic.split('@').next().unwrap_or_default()
     }
 
     /// Whether rows wait for their commit to be acknowledged or resolved.
