@@ -138,6 +138,46 @@ fn a_kill_under_an_insert_leaves_the_batch_marked() {
 }
 
 #[test]
+fn a_batch_whose_token_may_be_forgotten_is_held() {
+    let mut w = World::new();
+    // With a request a second, ClickHouse remembers a token for one second.
+    w.clickhouse.state().window = Some(1);
+    let program = w.run_with([Fault::Hang(PATIENCE)]);
+    w.kafka.produce(1, 300);
+    w.clickhouse
+        .wait_until(|s| s.requests.iter().any(|r| r.token.is_some()), PATIENCE);
+    program.kill();
+    w.clickhouse.release();
+    let sent = w.inserts().len();
+    let program = w.setup.run();
+    let status = w.setup.wait_status(|s| !s["flush"]["hold"].is_null());
+    let why = status["flush"]["hold"].as_str().unwrap();
+    assert!(why.contains("forgotten its token"), "{why}");
+    assert_eq!(w.inserts().len(), sent);
+    program.stop();
+}
+
+#[test]
+fn a_batch_that_may_be_stored_is_not_sent_to_a_table_that_was_replaced() {
+    let mut w = World::new();
+    let program = w.run_with([
+        Fault::ApplyThenDrop,
+        Fault::ExceptionHeader {
+            http: 404,
+            code: 60,
+        },
+    ]);
+    w.clickhouse.state().uuid = Some("00000000-0000-0000-0000-000000000002".into());
+    w.kafka.produce(1, 300);
+    let status = w.setup.wait_status(|s| !s["flush"]["hold"].is_null());
+    let why = status["flush"]["hold"].as_str().unwrap();
+    assert!(why.contains("replaced"), "{why}");
+    let sent = w.inserts().len();
+    program.stop();
+    assert_eq!(sent, 2);
+}
+
+#[test]
 fn rows_stay_queued_until_clickhouse_has_them() {
     let mut w = World::new();
     let program = w.run_with([

@@ -1,9 +1,11 @@
 //! The flusher thread: when a slot is free, **seal, sync, insert, ack**.
 //!
-//! Every decision on an answer is [`SinkError`]'s; here it is only carried out. A batch is fixed on
-//! disk, with its token and settings, before its first byte is sent, and after an attempt that may
-//! have stored it the same rows go out again under the same token until ClickHouse has them.
+//! This file decides what the next request is; `insert.rs` makes an insert and carries out what its
+//! answer asks for. A batch is fixed on disk, with its token and settings, before its first byte is
+//! sent, and after an attempt that may have stored it the same rows go out again under the same token
+//! until ClickHouse has them.
 
+mod insert;
 pub mod limiter;
 mod tables;
 
@@ -12,12 +14,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::encode::COLUMNS;
-use crate::queue::{Batch, BatchState, Queue, QueueError, SealBounds};
-use crate::runtime::clock::now_ms;
+use crate::queue::{Batch, Queue, QueueError, SealBounds};
+use crate::runtime::clock::{now_ms, rfc3339};
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
-use crate::sink::{BodyLimit, InsertRequest, Schema, Sink, SinkError, insert_settings};
+use crate::sink::{BodyLimit, Schema, Sink, SinkError, insert_settings};
 use limiter::Limiter;
 use tables::{Need, Tables};
 
@@ -26,13 +27,6 @@ const BODY_LIMIT: &str = "body_limit";
 
 /// How often the flusher looks for rows while there are none.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Pause after the limiter's 503, plus up to as much again by chance: several instances may share
-/// one address, and a refused request costs nothing.
-const LIMITED_PAUSE: Duration = Duration::from_secs(3);
-
-/// Longest pause between attempts to reach a proxy that cannot be connected to.
-const UNREACHABLE_PAUSE: Duration = Duration::from_secs(30);
 
 /// Settings of the flusher.
 pub struct FlushOptions {
@@ -65,6 +59,10 @@ pub struct FlushStatus {
     pub hold: Option<String>,
     /// The largest body that is tried next.
     pub body_limit: u64,
+    /// How long ClickHouse recognises a resend, in seconds, if this instance alone inserts once a
+    /// slot; `n` instances divide it by `n`. `None` before the tables were checked.
+    #[serde(default)]
+    pub dedup_horizon_s: Option<u64>,
 }
 
 /// The flusher's state.
@@ -157,7 +155,31 @@ impl<'a> Flusher<'a> {
                 None => return Ok(false),
             },
         };
+        if self.is_beyond_horizon(&batch) {
+            self.hold(&format!(
+                "batch {} may have been stored at {}, and ClickHouse may have forgotten its token \
+                 since: look whether its {} rows are there, then retry or drop it",
+                batch.seq,
+                rfc3339(batch.ambiguous_ms),
+                batch.rows
+            ));
+            return Ok(false);
+        }
         self.insert(batch).map(|()| true)
+    }
+
+    /// How long ClickHouse recognises a resend: its window, at one insert a slot. An insert adds an
+    /// entry in each partition that it touches, which the window counts on its own.
+    fn dedup_horizon(&self) -> Option<Duration> {
+        let window = u32::try_from(self.tables.window()?).unwrap_or(u32::MAX);
+        Some(self.options.interval.saturating_mul(window))
+    }
+
+    /// Whether a resend of the batch could be stored again, because it is too long ago that it may
+    /// have been stored.
+    fn is_beyond_horizon(&self, batch: &Batch) -> bool {
+        let since = Duration::from_millis(now_ms().saturating_sub(batch.ambiguous_ms));
+        batch.may_be_stored && self.dedup_horizon().is_some_and(|horizon| since >= horizon)
     }
 
     fn seal(&mut self) -> Result<Option<Batch>, QueueError> {
@@ -168,163 +190,6 @@ impl<'a> Flusher<'a> {
         let max_rows = self.options.max_rows;
         self.queue
             .seal(bounds, now_ms(), |token| insert_settings(token, max_rows))
-    }
-
-    /// The order that neither loses nor doubles a batch. `begin` syncs the seal, the mark that an
-    /// attempt may store it, and the limiter's slot, before the first byte leaves.
-    fn insert(&mut self, mut batch: Batch) -> Result<(), QueueError> {
-        let stored_before = batch.may_be_stored;
-        batch.attempts += 1;
-        batch.may_be_stored = true;
-        self.queue.update_batch(&batch)?;
-        self.limiter.begin(&batch.token, now_ms())?;
-        let request = InsertRequest {
-            token: batch.token.clone(),
-            rows: batch.rows,
-            body_len: batch.bytes,
-            settings: batch.settings.clone(),
-            columns: COLUMNS,
-        };
-        let mut body = self.queue.body(&batch);
-        let answer = self.sink.insert(&request, &mut body);
-        if let Some(e) = body.take_error() {
-            return Err(e);
-        }
-        drop(body);
-        match answer {
-            Ok(done) => {
-                self.queue.ack(&batch)?;
-                self.stored(&batch, done.elapsed)
-            }
-            Err(e) => {
-                batch.may_be_stored = stored_before || e.may_be_stored();
-                self.queue.update_batch(&batch)?;
-                self.refused(batch, &e)
-            }
-        }
-    }
-
-    fn stored(&mut self, batch: &Batch, took: Duration) -> Result<(), QueueError> {
-        self.stats.insert("stored");
-        self.stats.rows_inserted.inc_by(batch.rows);
-        self.unhold();
-        self.unreachable = 0;
-        self.rejected_before = false;
-        self.body_limit
-            .taken(batch.bytes, self.queue.has_eligible());
-        self.queue.save(BODY_LIMIT, &self.body_limit)?;
-        log::info!(
-            "inserted {} rows in {} bytes in {:.1} s (attempt {})",
-            batch.rows,
-            batch.bytes,
-            took.as_secs_f64(),
-            batch.attempts
-        );
-        self.limiter.ended(&format!("stored {} rows", batch.rows))
-    }
-
-    /// Carries out what an error asks for; the batch's own record is up to date.
-    fn refused(&mut self, mut batch: Batch, e: &SinkError) -> Result<(), QueueError> {
-        self.stats.insert(e.label());
-        self.account(e)?;
-        match e {
-            SinkError::Limited { .. } | SinkError::Retry { .. } => {}
-            SinkError::TooLarge { body_len, .. } => return self.too_large(batch, *body_len),
-            SinkError::Missing { .. } => self.tables.forget()?,
-            SinkError::Hold { .. } => self.hold(&e.to_string()),
-            SinkError::Unreadable { .. } => {
-                return Err(QueueError::Damaged {
-                    what: format!("batch {}: {e}", batch.seq),
-                });
-            }
-            SinkError::Reject { code, words, .. } if !self.rejected_before => {
-                self.rejected_before = true;
-                log::error!(
-                    "ClickHouse refuses the data of batch {} ({} rows, set aside and kept{}): {words}",
-                    batch.seq,
-                    batch.rows,
-                    if batch.may_be_stored {
-                        "; it may be stored"
-                    } else {
-                        ""
-                    },
-                );
-                batch.state = BatchState::Rejected {
-                    code: *code,
-                    words: words.clone(),
-                };
-                self.queue.update_batch(&batch)?;
-                self.queue.sync()?;
-            }
-            SinkError::Reject { .. } => {
-                self.hold(&format!(
-                    "two batches in a row were refused for their data: {e}"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Does the slot's bookkeeping for an error, and logs it.
-    fn account(&mut self, e: &SinkError) -> Result<(), QueueError> {
-        if e.used_slot() {
-            self.unreachable = 0;
-            self.limiter.ended(e.label())?;
-            if let Some(pause) = e.retry_after() {
-                self.limiter.put_off(pause);
-            }
-            if !e.is_hold() {
-                log::warn!("request failed, will be made again: {e}");
-            }
-            return Ok(());
-        }
-        let pause = match e {
-            SinkError::TooLarge { .. } => Duration::ZERO,
-            SinkError::Limited { retry_after, .. } => {
-                log::info!("the proxy's limiter refused; trying again soon");
-                retry_after.unwrap_or_else(|| jitter(LIMITED_PAUSE))
-            }
-            _ => {
-                log::warn!("cannot reach {}: {e}; trying again", self.options.url);
-                self.unreachable = (self.unreachable + 1).min(5);
-                jitter(Duration::from_secs(1 << (self.unreachable - 1))).min(UNREACHABLE_PAUSE)
-            }
-        };
-        self.limiter.not_used(pause, now_ms())
-    }
-
-    fn too_large(&mut self, mut batch: Batch, body_len: u64) -> Result<(), QueueError> {
-        let single = batch.ranges.iter().map(|r| r.blocks).sum::<u32>() == 1;
-        let learnt = self
-            .body_limit
-            .refused(body_len, if single { body_len } else { 0 });
-        self.queue.save(BODY_LIMIT, &self.body_limit)?;
-        if learnt && self.queue.unseal(&batch)? {
-            log::info!(
-                "a body of {body_len} bytes is too large for the proxy; next at most {}",
-                self.body_limit.limit()
-            );
-            return Ok(());
-        }
-        if batch.may_be_stored {
-            self.hold(&format!(
-                "batch {} of {body_len} bytes may be stored, so it must not be cut, and the proxy \
-                 now refuses its size: raise client_max_body_size to let it pass",
-                batch.seq
-            ));
-            // A 413 costs no slot, but nothing is gained by asking every moment.
-            self.limiter.put_off(self.options.interval);
-            return Ok(());
-        }
-        log::error!(
-            "one block of {body_len} bytes is too large for the proxy; set aside and kept. Raise \
-             client_max_body_size and retry it"
-        );
-        batch.state = BatchState::Rejected {
-            code: 413,
-            words: format!("a body of {body_len} bytes is too large for the proxy"),
-        };
-        self.queue.update_batch(&batch)
     }
 
     fn check_tables(&mut self) -> Result<(), QueueError> {
@@ -393,6 +258,7 @@ impl<'a> Flusher<'a> {
         status.last_outcome = self.limiter.last().and_then(|a| a.outcome.clone());
         status.next_slot_ms = now_ms() + self.limiter.wait().as_millis() as u64;
         status.body_limit = self.body_limit.limit();
+        status.dedup_horizon_s = self.dedup_horizon().map(|h| h.as_secs());
     }
 
     fn status(&self) -> std::sync::MutexGuard<'_, FlushStatus> {
@@ -400,10 +266,4 @@ impl<'a> Flusher<'a> {
             .lock()
             .expect("BUG: a thread panicked while it told its status")
     }
-}
-
-/// `base`, and up to as much again by chance.
-fn jitter(base: Duration) -> Duration {
-    let chance = getrandom::u32().unwrap_or(0);
-    base + base.mul_f64(f64::from(chance) / f64::from(u32::MAX))
 }

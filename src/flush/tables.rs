@@ -1,6 +1,8 @@
 //! Making sure that raw table, totals tables and views exist before anything is inserted: a view
 //! that comes later than the first row leaves the totals wrong for ever.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{Queue, QueueError};
@@ -14,6 +16,12 @@ struct Remembered {
     /// URL, database, table and statements that the check was made for.
     target: String,
     complete: bool,
+    /// UUID of each table, to notice one that was replaced.
+    #[serde(default)]
+    uuids: BTreeMap<String, String>,
+    /// Inserts that the smallest deduplication window holds.
+    #[serde(default)]
+    window: Option<u64>,
 }
 
 /// What the next request has to be for the tables' sake.
@@ -42,6 +50,10 @@ pub struct Tables<'a> {
     create: bool,
     complete: bool,
     missing: Option<Vec<String>>,
+    uuids: BTreeMap<String, String>,
+    window: Option<u64>,
+    /// Tables that were replaced since a batch was sent that may be stored.
+    replaced: Vec<String>,
 }
 
 impl<'a> Tables<'a> {
@@ -59,7 +71,9 @@ impl<'a> Tables<'a> {
         let digest = xxhash_rust::xxh3::xxh3_64(statements.as_bytes());
         let target = format!("{place} {digest:016x}");
         let remembered: Option<Remembered> = queue.load(TABLES)?;
-        let complete = remembered.is_some_and(|r| r.complete && r.target == target);
+        let remembered = remembered.filter(|r| r.target == target);
+        let complete = remembered.as_ref().is_some_and(|r| r.complete);
+        let (uuids, window) = remembered.map(|r| (r.uuids, r.window)).unwrap_or_default();
         Ok(Tables {
             queue,
             schema,
@@ -67,6 +81,9 @@ impl<'a> Tables<'a> {
             create,
             complete,
             missing: None,
+            uuids,
+            window,
+            replaced: Vec::new(),
         })
     }
 
@@ -74,6 +91,13 @@ impl<'a> Tables<'a> {
     /// is created, since a new table would not know its token.
     pub fn need(&self, ambiguous: bool) -> Need {
         if self.complete {
+            if ambiguous && !self.replaced.is_empty() {
+                return Need::Hold(format!(
+                    "replaced while a batch may be stored already: {}; the new table does not know \
+                     its token. Restore the old one, or reject the batch",
+                    self.replaced.join(", ")
+                ));
+            }
             return Need::Nothing;
         }
         let Some(missing) = &self.missing else {
@@ -122,7 +146,16 @@ impl<'a> Tables<'a> {
                          there. Set non_replicated_deduplication_window as in ops/clickhouse/"
                     );
                 }
+                if !state.knows_tokens_in_views() {
+                    log::warn!(
+                        "ClickHouse {} does not deduplicate in views by the token (24.7 does): a resend \
+                         would double the totals",
+                        state.version
+                    );
+                }
                 self.missing = Some(state.missing.clone());
+                self.compare(&state);
+                self.window = state.window();
                 if state.missing.is_empty() {
                     self.remember(true)?;
                 }
@@ -136,6 +169,29 @@ impl<'a> Tables<'a> {
                 ambiguous: false,
             })),
         }
+    }
+
+    /// Notes which tables are not the ones that were there at the last check.
+    fn compare(&mut self, state: &SchemaState) {
+        for (name, found) in &state.found {
+            match self.uuids.get(name) {
+                Some(known) if *known != found.uuid && !self.replaced.contains(name) => {
+                    self.replaced.push(name.clone());
+                }
+                _ => {}
+            }
+            self.uuids.insert(name.clone(), found.uuid.clone());
+        }
+    }
+
+    /// No batch may be stored any more: what was replaced does not matter.
+    pub fn settled(&mut self) {
+        self.replaced.clear();
+    }
+
+    /// Inserts that the smallest deduplication window holds, as the last check found.
+    pub fn window(&self) -> Option<u64> {
+        self.window
     }
 
     /// An object was created. After the last one a check has the last word.
@@ -169,6 +225,8 @@ impl<'a> Tables<'a> {
             &Remembered {
                 target: self.target.clone(),
                 complete,
+                uuids: self.uuids.clone(),
+                window: self.window,
             },
         )
     }

@@ -60,6 +60,9 @@ pub struct Batch {
     pub settings: Vec<(String, String)>,
     /// Attempts begun.
     pub attempts: u32,
+    /// When the last attempt that may have stored it began, Unix ms; 0 if there was none.
+    #[serde(default)]
+    pub ambiguous_ms: u64,
     /// An attempt may have stored it. Set, and synced, before an attempt's first byte; taken back
     /// only where the answer proves that nothing was stored. While it is set the batch is never
     /// regrouped.

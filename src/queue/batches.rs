@@ -54,6 +54,7 @@ impl Queue {
             bytes: picked.ranges.iter().map(|r| r.bytes).sum(),
             ranges: picked.ranges,
             attempts: 0,
+            ambiguous_ms: 0,
             may_be_stored: false,
             state: BatchState::Sealed,
         };

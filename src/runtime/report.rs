@@ -218,6 +218,13 @@ impl std::fmt::Display for Status {
             at(self.flush.last_attempt_ms)
         )?;
         write!(f, "next slot       {}", rfc3339(self.flush.next_slot_ms))?;
+        if let Some(seconds) = self.flush.dedup_horizon_s {
+            let horizon = humantime::format_duration(Duration::from_secs(seconds));
+            write!(
+                f,
+                "\nresend window   {horizon}, divided by the number of instances"
+            )?;
+        }
         if let Some(why) = &self.flush.hold {
             write!(f, "\nHELD            {why}")?;
         }

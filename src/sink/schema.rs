@@ -54,6 +54,8 @@ pub struct SchemaState {
     pub without_window: Vec<String>,
     /// What exists, by name. A UUID that changed says that a table was replaced.
     pub found: BTreeMap<String, Found>,
+    /// ClickHouse's version, `26.9.2.1`; empty if nothing exists.
+    pub version: String,
 }
 
 /// An object that exists.
@@ -63,12 +65,30 @@ pub struct Found {
     pub engine: String,
     /// ClickHouse's UUID of the table.
     pub uuid: String,
+    /// How many inserts into one partition the table remembers; `None` for what holds no rows.
+    pub window: Option<u64>,
 }
 
 impl SchemaState {
     /// Whether inserting is safe: everything exists, and every table knows a resend.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.without_window.is_empty()
+    }
+
+    /// How many inserts the table with the smallest window remembers: beyond that a resend would be
+    /// stored again. `None` if no table deduplicates.
+    pub fn window(&self) -> Option<u64> {
+        self.found.values().filter_map(|f| f.window).min()
+    }
+
+    /// Whether this ClickHouse deduplicates views by the token at all: 24.7 and newer (ClickHouse
+    /// PR 61601). True where the version cannot be read.
+    pub fn knows_tokens_in_views(&self) -> bool {
+        let mut parts = self.version.split('.').map_while(|n| n.parse::<u32>().ok());
+        match (parts.next(), parts.next()) {
+            (Some(major), Some(minor)) => (major, minor) >= (24, 7),
+            _ => true,
+        }
     }
 }
 
@@ -128,7 +148,7 @@ impl Schema {
     /// One SELECT that tells what exists. Its answer goes to [`parse_check`](Self::parse_check).
     ///
     /// Columns: name, engine, uuid, then the window of a plain and of a replicated table, each from
-    /// the table's settings or else the server's default.
+    /// the table's settings or else the server's default, and the server's version.
     pub fn check_query(&self) -> String {
         let names: Vec<String> = self.objects.iter().map(|o| text(&o.name)).collect();
         let window = |name: &str| {
@@ -139,7 +159,7 @@ impl Schema {
             )
         };
         format!(
-            "SELECT name, engine, toString(uuid), {}, {} FROM system.tables \
+            "SELECT name, engine, toString(uuid), {}, {}, version() FROM system.tables \
              WHERE database = {} AND name IN ({}) ORDER BY name FORMAT TabSeparated",
             window("non_replicated_deduplication_window"),
             window("replicated_deduplication_window"),
@@ -153,7 +173,7 @@ impl Schema {
         let mut state = SchemaState::default();
         for line in answer.lines() {
             let columns: Vec<&str> = line.split('\t').collect();
-            let [name, engine, uuid, plain, replicated] = columns[..] else {
+            let [name, engine, uuid, plain, replicated, version] = columns[..] else {
                 return Err(SchemaError::Answer(line.chars().take(200).collect()));
             };
             let window = if engine.starts_with("Replicated") || engine.starts_with("Shared") {
@@ -162,12 +182,17 @@ impl Schema {
                 plain
             };
             // Only MergeTree tables deduplicate; a Distributed one leaves it to the tables behind it.
-            if engine.contains("MergeTree") && window.parse::<u64>().unwrap_or(0) == 0 {
+            let window = engine
+                .contains("MergeTree")
+                .then(|| window.parse::<u64>().unwrap_or(0));
+            if window == Some(0) {
                 state.without_window.push(name.to_string());
             }
+            state.version = version.to_string();
             let found = Found {
                 engine: engine.to_string(),
                 uuid: uuid.to_string(),
+                window,
             };
             state.found.insert(name.to_string(), found);
         }
@@ -260,17 +285,17 @@ mod tests {
             assert_eq!(state.without_window, without);
         };
         f("", &["t_1m", "t", "t_view"], &[]);
-        let whole = "t\tMergeTree\tu1\t10000\t10000\nt_1m\tSummingMergeTree\tu2\t10000\t10000\nt_view\tMaterializedView\tu3\t0\t10000\n";
+        let whole = "t\tMergeTree\tu1\t10000\t10000\t26.9.2.1\nt_1m\tSummingMergeTree\tu2\t10000\t10000\t26.9.2.1\nt_view\tMaterializedView\tu3\t0\t10000\t26.9.2.1\n";
         f(whole, &[], &[]);
         assert!(schema.parse_check(whole).unwrap().is_complete());
         assert_eq!(schema.parse_check(whole).unwrap().found["t"].uuid, "u1");
         f(
-            "t\tReplicatedMergeTree\tu\t0\t100\nt_1m\tSummingMergeTree\tu\t0\t100\n",
+            "t\tReplicatedMergeTree\tu\t0\t100\t26.9.2.1\nt_1m\tSummingMergeTree\tu\t0\t100\t26.9.2.1\n",
             &["t_view"],
             &["t_1m"],
         );
         f(
-            "t\tReplicatedMergeTree\tu\t100\t0\nt_1m\tDistributed\tu\t0\t0\n",
+            "t\tReplicatedMergeTree\tu\t100\t0\t26.9.2.1\nt_1m\tDistributed\tu\t0\t0\t26.9.2.1\n",
             &["t_view"],
             &["t"],
         );

@@ -112,6 +112,10 @@ pub struct State {
     pub missing: BTreeSet<String>,
     /// Tables the schema check finds without a window.
     pub without_window: BTreeSet<String>,
+    /// The window of the tables that have one; 10,000 if not set.
+    pub window: Option<u64>,
+    /// UUID that the schema check tells, if another than the first.
+    pub uuid: Option<String>,
     /// Statements other than SELECT and INSERT.
     pub ddl: Vec<String>,
     /// Answers to queries that contain the key; the first in key order wins.
@@ -640,10 +644,12 @@ fn schema_answer(state: &State, sql: &str) -> String {
         let window = if state.without_window.contains(name) {
             0
         } else {
-            10_000
+            state.window.unwrap_or(10_000)
         };
+        let first = "00000000-0000-0000-0000-000000000001";
+        let uuid = state.uuid.as_deref().unwrap_or(first);
         answer.push_str(&format!(
-            "{name}\tMergeTree\t00000000-0000-0000-0000-000000000001\t{window}\t10000\n"
+            "{name}\tMergeTree\t{uuid}\t{window}\t10000\t26.9.2.1\n"
         ));
     }
     answer

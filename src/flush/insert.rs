@@ -1,0 +1,187 @@
+//! One insert, and what its answer asks for. Every decision on an answer is [`SinkError`]'s; here it is
+//! only carried out.
+
+use std::time::Duration;
+
+use super::{BODY_LIMIT, Flusher};
+use crate::encode::COLUMNS;
+use crate::queue::{Batch, BatchState, QueueError};
+use crate::runtime::clock::now_ms;
+use crate::sink::{InsertRequest, SinkError};
+
+/// Pause after the limiter's 503, plus up to as much again by chance: several instances may share
+/// one address, and a refused request costs nothing.
+const LIMITED_PAUSE: Duration = Duration::from_secs(3);
+
+/// Longest pause between attempts to reach a proxy that cannot be connected to.
+const UNREACHABLE_PAUSE: Duration = Duration::from_secs(30);
+
+impl Flusher<'_> {
+    /// The order that neither loses nor doubles a batch. `begin` syncs the seal, the mark that an
+    /// attempt may store it, and the limiter's slot, before the first byte leaves.
+    pub(super) fn insert(&mut self, mut batch: Batch) -> Result<(), QueueError> {
+        let (stored_before, ambiguous_before) = (batch.may_be_stored, batch.ambiguous_ms);
+        batch.attempts += 1;
+        batch.may_be_stored = true;
+        batch.ambiguous_ms = now_ms();
+        self.queue.update_batch(&batch)?;
+        self.limiter.begin(&batch.token, now_ms())?;
+        let request = InsertRequest {
+            token: batch.token.clone(),
+            rows: batch.rows,
+            body_len: batch.bytes,
+            settings: batch.settings.clone(),
+            columns: COLUMNS,
+        };
+        let mut body = self.queue.body(&batch);
+        let answer = self.sink.insert(&request, &mut body);
+        if let Some(e) = body.take_error() {
+            return Err(e);
+        }
+        drop(body);
+        match answer {
+            Ok(done) => {
+                self.queue.ack(&batch)?;
+                self.stored(&batch, done.elapsed)
+            }
+            Err(e) => {
+                batch.may_be_stored = stored_before || e.may_be_stored();
+                if !e.may_be_stored() {
+                    batch.ambiguous_ms = ambiguous_before;
+                }
+                self.queue.update_batch(&batch)?;
+                self.refused(batch, &e)
+            }
+        }
+    }
+
+    fn stored(&mut self, batch: &Batch, took: Duration) -> Result<(), QueueError> {
+        self.stats.insert("stored");
+        self.stats.rows_inserted.inc_by(batch.rows);
+        self.unhold();
+        self.unreachable = 0;
+        self.rejected_before = false;
+        self.tables.settled();
+        self.body_limit
+            .taken(batch.bytes, self.queue.has_eligible());
+        self.queue.save(BODY_LIMIT, &self.body_limit)?;
+        log::info!(
+            "inserted {} rows in {} bytes in {:.1} s (attempt {})",
+            batch.rows,
+            batch.bytes,
+            took.as_secs_f64(),
+            batch.attempts
+        );
+        self.limiter.ended(&format!("stored {} rows", batch.rows))
+    }
+
+    /// Carries out what an error asks for; the batch's own record is up to date.
+    fn refused(&mut self, mut batch: Batch, e: &SinkError) -> Result<(), QueueError> {
+        self.stats.insert(e.label());
+        self.account(e)?;
+        match e {
+            SinkError::Limited { .. } | SinkError::Retry { .. } => {}
+            SinkError::TooLarge { body_len, .. } => return self.too_large(batch, *body_len),
+            SinkError::Missing { .. } => self.tables.forget()?,
+            SinkError::Hold { .. } => self.hold(&e.to_string()),
+            SinkError::Unreadable { .. } => {
+                return Err(QueueError::Damaged {
+                    what: format!("batch {}: {e}", batch.seq),
+                });
+            }
+            SinkError::Reject { code, words, .. } if !self.rejected_before => {
+                self.rejected_before = true;
+                log::error!(
+                    "ClickHouse refuses the data of batch {} ({} rows, set aside and kept{}): {words}",
+                    batch.seq,
+                    batch.rows,
+                    if batch.may_be_stored {
+                        "; it may be stored"
+                    } else {
+                        ""
+                    },
+                );
+                batch.state = BatchState::Rejected {
+                    code: *code,
+                    words: words.clone(),
+                };
+                self.queue.update_batch(&batch)?;
+                self.queue.sync()?;
+            }
+            SinkError::Reject { .. } => {
+                self.hold(&format!(
+                    "two batches in a row were refused for their data: {e}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Does the slot's bookkeeping for an error, and logs it.
+    pub(super) fn account(&mut self, e: &SinkError) -> Result<(), QueueError> {
+        if e.used_slot() {
+            self.unreachable = 0;
+            self.limiter.ended(e.label())?;
+            if let Some(pause) = e.retry_after() {
+                self.limiter.put_off(pause);
+            }
+            if !e.is_hold() {
+                log::warn!("request failed, will be made again: {e}");
+            }
+            return Ok(());
+        }
+        let pause = match e {
+            SinkError::TooLarge { .. } => Duration::ZERO,
+            SinkError::Limited { retry_after, .. } => {
+                log::info!("the proxy's limiter refused; trying again soon");
+                retry_after.unwrap_or_else(|| jitter(LIMITED_PAUSE))
+            }
+            _ => {
+                log::warn!("cannot reach {}: {e}; trying again", self.options.url);
+                self.unreachable = (self.unreachable + 1).min(5);
+                jitter(Duration::from_secs(1 << (self.unreachable - 1))).min(UNREACHABLE_PAUSE)
+            }
+        };
+        self.limiter.not_used(pause, now_ms())
+    }
+
+    fn too_large(&mut self, mut batch: Batch, body_len: u64) -> Result<(), QueueError> {
+        let single = batch.ranges.iter().map(|r| r.blocks).sum::<u32>() == 1;
+        let learnt = self
+            .body_limit
+            .refused(body_len, if single { body_len } else { 0 });
+        self.queue.save(BODY_LIMIT, &self.body_limit)?;
+        if learnt && self.queue.unseal(&batch)? {
+            log::info!(
+                "a body of {body_len} bytes is too large for the proxy; next at most {}",
+                self.body_limit.limit()
+            );
+            return Ok(());
+        }
+        if batch.may_be_stored {
+            self.hold(&format!(
+                "batch {} of {body_len} bytes may be stored, so it must not be cut, and the proxy \
+                 now refuses its size: raise client_max_body_size to let it pass",
+                batch.seq
+            ));
+            // A 413 costs no slot, but nothing is gained by asking every moment.
+            self.limiter.put_off(self.options.interval);
+            return Ok(());
+        }
+        log::error!(
+            "one block of {body_len} bytes is too large for the proxy; set aside and kept. Raise \
+             client_max_body_size and retry it"
+        );
+        batch.state = BatchState::Rejected {
+            code: 413,
+            words: format!("a body of {body_len} bytes is too large for the proxy"),
+        };
+        self.queue.update_batch(&batch)
+    }
+}
+
+/// `base`, and up to as much again by chance.
+fn jitter(base: Duration) -> Duration {
+    let chance = getrandom::u32().unwrap_or(0);
+    base + base.mul_f64(f64::from(chance) / f64::from(u32::MAX))
+}
