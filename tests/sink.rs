@@ -410,8 +410,8 @@ fn no_address_of_the_servers_words_gets_through() {
 }
 
 /// The real nginx in front, as in production: 1r/m and its default body limit.
+/// `ops/test` installs it.
 #[test]
-#[ignore = "needs nginx in the path"]
 fn nginx_refuses_before_the_body() {
     struct Nginx(std::process::Child);
     impl Drop for Nginx {

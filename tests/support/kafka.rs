@@ -1,6 +1,7 @@
-//! librdkafka's mock cluster with the topic `http_log`, in this process.
+//! The topic `http_log`, on librdkafka's mock cluster in this process or on real brokers, and the rows
+//! that must come of what was produced.
 //!
-//! It keeps 5 MiB a partition and drops the oldest beyond that: for small tests only.
+//! The mock cluster keeps 5 MiB a partition and drops the oldest beyond that: for small tests only.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -21,9 +22,10 @@ pub const TOPIC: &str = "http_log";
 pub const GROUP: &str = "anonymizer";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A broker. Stops when dropped.
+/// A cluster; a mock one stops when dropped.
 pub struct Kafka {
-    pub cluster: MockCluster<'static, DefaultProducerContext>,
+    _mock: Option<MockCluster<'static, DefaultProducerContext>>,
+    pub brokers: String,
     partitions: i32,
     /// The rows that ClickHouse has to have in the end.
     pub expected: Multiset,
@@ -33,8 +35,18 @@ impl Kafka {
     pub fn start(partitions: i32) -> Kafka {
         let cluster = MockCluster::new(1).expect("mock cluster");
         cluster.create_topic(TOPIC, partitions, 1).expect("topic");
+        let brokers = cluster.bootstrap_servers();
         Kafka {
-            cluster,
+            _mock: Some(cluster),
+            ..Kafka::at(&brokers, partitions)
+        }
+    }
+
+    /// Brokers that somebody else runs, with the topic.
+    pub fn at(brokers: &str, partitions: i32) -> Kafka {
+        Kafka {
+            _mock: None,
+            brokers: brokers.to_owned(),
             partitions,
             expected: HashMap::new(),
         }
@@ -42,31 +54,30 @@ impl Kafka {
 
     /// Produces `count` records of `seed`, evenly over the partitions, and waits for the acks.
     pub fn produce(&mut self, seed: u64, count: usize) {
-        let messages: Vec<Vec<u8>> = Synth::new(seed, 1_700_000_000_000)
-            .take(count)
-            .map(|record| {
-                let mut message = Vec::new();
-                record.encode_into(&mut message);
-                message
-            })
-            .collect();
-        self.send(&messages);
+        self.send(&messages(seed, count));
     }
 
     /// Produces messages as they are; those that decode are expected as rows.
     pub fn send(&mut self, messages: &[Vec<u8>]) {
         let producer: BaseProducer = self.config().set("linger.ms", "5").create().unwrap();
+        self.expect(messages);
         for (i, message) in messages.iter().enumerate() {
-            let mut row = Vec::new();
-            if let Ok(Ok(())) = decode(message, |r| encode(&anonymize(r), &mut row)) {
-                *self.expected.entry(row).or_default() += 1;
-            }
             let record = BaseRecord::<(), Vec<u8>>::to(TOPIC)
                 .partition(i as i32 % self.partitions)
                 .payload(message);
             producer.send(record).map_err(|(e, _)| e).unwrap();
         }
         producer.flush(PATIENCE).unwrap();
+    }
+
+    /// Expects the rows of messages that are produced elsewhere.
+    pub fn expect(&mut self, messages: &[Vec<u8>]) {
+        for message in messages {
+            let mut row = Vec::new();
+            if let Ok(Ok(())) = decode(message, |r| encode(&anonymize(r), &mut row)) {
+                *self.expected.entry(row).or_default() += 1;
+            }
+        }
     }
 
     /// Committed offset of each partition that has one.
@@ -88,9 +99,21 @@ impl Kafka {
         self.expected.values().sum()
     }
 
-    fn config(&self) -> ClientConfig {
+    pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.cluster.bootstrap_servers());
+        config.set("bootstrap.servers", &self.brokers);
         config
     }
+}
+
+/// The first `count` records of `seed`, as messages.
+pub fn messages(seed: u64, count: usize) -> Vec<Vec<u8>> {
+    Synth::new(seed, 1_700_000_000_000)
+        .take(count)
+        .map(|record| {
+            let mut message = Vec::new();
+            record.encode_into(&mut message);
+            message
+        })
+        .collect()
 }

@@ -1,5 +1,7 @@
 //! What the tests share.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 pub mod fake_clickhouse;
 pub mod kafka;
 pub mod program;

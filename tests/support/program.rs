@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use super::fake_clickhouse::FakeClickHouse;
@@ -26,7 +27,7 @@ impl Setup {
     pub fn new(kafka: &Kafka, clickhouse: &FakeClickHouse) -> Setup {
         let dir = tempfile::tempdir().unwrap();
         let args = [
-            ("--kafka-brokers", kafka.cluster.bootstrap_servers()),
+            ("--kafka-brokers", kafka.brokers.clone()),
             ("--clickhouse-url", clickhouse.url()),
             ("--data-dir", dir.path().join("data").display().to_string()),
             ("--flush-interval", "1s".into()),
@@ -124,16 +125,16 @@ impl Program {
         // Signals are watched before this line is written.
         self.wait_log("installation");
         let started = Instant::now();
-        self.signal();
+        self.signal(Signal::TERM);
         let status = self.wait();
         let log = self.log();
         assert!(status.success(), "{status}: {log}");
         assert!(started.elapsed() < Duration::from_secs(10), "{log}");
     }
 
-    pub fn signal(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for its end.
