@@ -1,44 +1,40 @@
 //! A real broker of its own, through `ops/stack`, and what operators do to it.
 
 use std::future::Future;
-use std::net::TcpListener;
 use std::pin::pin;
-use std::process::Command;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::support::kafka::{GROUP, TOPIC};
+use crate::support::stack::{Stack, free_port};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
-use tempfile::TempDir;
-
-use crate::support::kafka::{GROUP, TOPIC};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Stopped when dropped.
 pub struct Broker {
-    dir: TempDir,
+    stack: Stack,
     port: u16,
-    controller: u16,
     partitions: i32,
 }
 
 impl Broker {
     pub fn start(partitions: i32) -> Broker {
-        let broker = Broker {
-            dir: tempfile::Builder::new()
-                .prefix("cluster-")
-                .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-                .unwrap(),
-            port: free_port(),
-            controller: free_port(),
+        let port = free_port();
+        let environment = vec![
+            ("KAFKA_PORT", port.to_string()),
+            ("KAFKA_CONTROLLER_PORT", free_port().to_string()),
+            ("KAFKA_PARTITIONS", partitions.to_string()),
+        ];
+        Broker {
+            stack: Stack::up(&["kafka"], environment),
+            port,
             partitions,
-        };
-        broker.stack("up");
-        broker
+        }
     }
 
     pub fn address(&self) -> String {
@@ -46,21 +42,7 @@ impl Broker {
     }
 
     pub fn restart(&self) {
-        self.stack("down");
-        self.stack("up");
-    }
-
-    fn stack(&self, verb: &str) {
-        let status = Command::new("ops/stack")
-            .args([verb, "kafka"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .env("STACK_DIR", self.dir.path())
-            .env("KAFKA_PORT", self.port.to_string())
-            .env("KAFKA_CONTROLLER_PORT", self.controller.to_string())
-            .env("KAFKA_PARTITIONS", self.partitions.to_string())
-            .status()
-            .unwrap();
-        assert!(status.success(), "ops/stack {verb}: {status}");
+        self.stack.restart();
     }
 
     fn config(&self) -> ClientConfig {
@@ -111,12 +93,6 @@ impl Broker {
     }
 }
 
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.stack("down");
-    }
-}
-
 /// rdkafka's admin calls are futures; there is no runtime here, and need be none.
 fn wait<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
@@ -127,12 +103,4 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }

@@ -5,3 +5,4 @@
 pub mod fake_clickhouse;
 pub mod kafka;
 pub mod program;
+pub mod stack;

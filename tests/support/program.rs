@@ -25,10 +25,15 @@ pub struct Setup {
 impl Setup {
     /// One request a second, so that a test is quick.
     pub fn new(kafka: &Kafka, clickhouse: &FakeClickHouse) -> Setup {
+        Setup::at(kafka, &clickhouse.url())
+    }
+
+    /// With ClickHouse at `url`.
+    pub fn at(kafka: &Kafka, url: &str) -> Setup {
         let dir = tempfile::tempdir().unwrap();
         let args = [
             ("--kafka-brokers", kafka.brokers.clone()),
-            ("--clickhouse-url", clickhouse.url()),
+            ("--clickhouse-url", url.to_owned()),
             ("--data-dir", dir.path().join("data").display().to_string()),
             ("--flush-interval", "1s".into()),
             ("--sync-interval", "20ms".into()),
