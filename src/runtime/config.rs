@@ -185,7 +185,7 @@ impl Config {
     }
 
     /// Reads the password: the first line of `clickhouse_password_file`; `None` without such a file.
-    /// Read it for each request, so that a changed password needs no restart.
+    /// `run` reads it once, so a changed password needs a restart.
     ///
     /// # Errors
     /// [`ConfigError::PasswordFile`] if the file cannot be read or its first line is empty.
