@@ -4,6 +4,8 @@
 mod delivery;
 /// Do messages of other encoders become the right rows?
 mod golden;
+/// What does it cost when nothing arrives?
+mod idle;
 /// Can the program be built without the capnp compiler?
 mod schema_request;
 /// What does each answer of ClickHouse or its proxy mean?

@@ -137,6 +137,10 @@ impl Program {
         assert!(started.elapsed() < Duration::from_secs(10), "{log}");
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
