@@ -45,6 +45,8 @@ pub mod anonymize;
 
 pub mod encode;
 
+pub mod rows;
+
 pub mod ingest;
 
 pub mod ownership;

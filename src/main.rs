@@ -4,7 +4,7 @@ mod allocator;
 
 use std::process::ExitCode;
 
-use anonymizer::cli::{check, produce, run, status};
+use anonymizer::cli::{batches, check, export, produce, run, status, verify};
 use anonymizer::runtime::config::Settings;
 use clap::{Parser, Subcommand};
 
@@ -27,6 +27,13 @@ enum Command {
     Check,
     /// Show what is queued and what happens next
     Status(status::StatusArgs),
+    /// Check that all that is stored is whole; changes nothing
+    Verify(verify::VerifyArgs),
+    /// Write the queue's rows to a file or stdout
+    Export(export::ExportArgs),
+    /// List, show, retry or export batches
+    #[command(subcommand)]
+    Batches(batches::BatchesCommand),
     /// Produce synthetic records into Kafka
     Produce(produce::ProduceArgs),
 }
@@ -49,6 +56,9 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Run => run::run(&config),
         Command::Check => check::run(&config),
         Command::Status(args) => status::run(args, &config),
+        Command::Verify(args) => verify::run(args, &config),
+        Command::Export(args) => export::run(args, &config),
+        Command::Batches(command) => batches::run(command, &config),
         Command::Produce(args) => produce::run(args, &config),
     }
 }

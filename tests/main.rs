@@ -6,6 +6,8 @@ mod delivery;
 mod golden;
 /// What does it cost when nothing arrives?
 mod idle;
+/// Do the commands that look at, save and send what is stored work, with and without a live instance?
+mod rescue;
 /// Can the program be built without the capnp compiler?
 mod schema_request;
 /// What does each answer of ClickHouse or its proxy mean?

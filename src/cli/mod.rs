@@ -1,9 +1,12 @@
 //! The commands, one file each.
 
+pub mod batches;
 pub mod check;
+pub mod export;
 pub mod produce;
 pub mod run;
 pub mod status;
+pub mod verify;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -28,6 +31,25 @@ const STARTING: Duration = Duration::from_secs(30);
 /// # Errors
 /// If the data dir does not exist, its instance does not answer, or the queue does not open.
 pub fn reach(data_dir: &Path, request: &Request) -> anyhow::Result<Reached> {
+    Ok(match reach_or_lock(data_dir, request)? {
+        Owned::Live(answer) => Reached::Live(answer),
+        Owned::Locked(dir) => Reached::Offline(Box::new(Queue::open(dir)?)),
+    })
+}
+
+/// The same for a command that must cope with a queue that does not open.
+pub enum Owned {
+    /// A live instance answered through its socket.
+    Live(serde_json::Value),
+    /// None runs: this process now owns the data dir.
+    Locked(DataDir),
+}
+
+/// Asks the live instance of `data_dir`, or takes its lock.
+///
+/// # Errors
+/// As [`reach`], but for the queue, which is not opened.
+pub fn reach_or_lock(data_dir: &Path, request: &Request) -> anyhow::Result<Owned> {
     // Looking must not create: a mistyped path would answer with an empty queue.
     anyhow::ensure!(
         data_dir.join(QUEUE_DIR).is_dir(),
@@ -37,10 +59,10 @@ pub fn reach(data_dir: &Path, request: &Request) -> anyhow::Result<Reached> {
     let deadline = Instant::now() + STARTING;
     loop {
         if let Some(answer) = control::ask(data_dir, request)? {
-            return Ok(Reached::Live(answer));
+            return Ok(Owned::Live(answer));
         }
         match DataDir::lock(data_dir) {
-            Ok(dir) => return Ok(Reached::Offline(Box::new(Queue::open(dir)?))),
+            Ok(dir) => return Ok(Owned::Locked(dir)),
             Err(QueueError::InUse { .. }) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(50));
             }

@@ -89,8 +89,9 @@ impl Flusher<'_> {
                     what: format!("batch {}: {e}", batch.seq),
                 });
             }
-            SinkError::Reject { code, words, .. } if !self.rejected_before => {
-                self.rejected_before = true;
+            SinkError::Reject { code, words, .. } if !self.rejected_before || batch.retried => {
+                // A second try that a person asked for says nothing about other batches.
+                self.rejected_before |= !batch.retried;
                 log::error!(
                     "ClickHouse refuses the data of batch {} ({} rows, set aside and kept{}): {words}",
                     batch.seq,

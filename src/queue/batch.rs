@@ -36,6 +36,11 @@ pub enum BatchState {
         /// Its text.
         words: String,
     },
+    /// ClickHouse has it, and its blocks are kept for a while (`keep_delivered`).
+    Delivered {
+        /// When ClickHouse said so, Unix ms.
+        at_ms: u64,
+    },
 }
 
 /// A set of blocks that go to ClickHouse as one insert under one token.
@@ -69,4 +74,25 @@ pub struct Batch {
     pub may_be_stored: bool,
     /// See [`BatchState`].
     pub state: BatchState,
+    /// A person asked for another attempt: a second rejection concerns this batch alone.
+    #[serde(default)]
+    pub retried: bool,
+    /// `repair` took blocks out that were lost. The token stays, so that ClickHouse knows the rows
+    /// if it has them; its digest is that of the whole.
+    #[serde(default)]
+    pub cut: bool,
+}
+
+impl Batch {
+    /// Whether the block belongs to it.
+    pub fn covers(&self, block: &super::BlockHeader) -> bool {
+        self.ranges
+            .iter()
+            .any(|r| r.lane == block.lane && (r.from..r.to).contains(&block.first))
+    }
+
+    /// Whether ClickHouse is known to have it.
+    pub fn is_delivered(&self) -> bool {
+        matches!(self.state, BatchState::Acked | BatchState::Delivered { .. })
+    }
 }

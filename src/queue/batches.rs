@@ -57,6 +57,8 @@ impl Queue {
             ambiguous_ms: 0,
             may_be_stored: false,
             state: BatchState::Sealed,
+            retried: false,
+            cut: false,
         };
         let mut state = self.state();
         let moved = self.lanes_with(&state.lanes, &batch, |lane, range| lane.sealed = range.to);
@@ -112,28 +114,32 @@ impl Queue {
     /// # Errors
     /// [`QueueError`] if it cannot be written.
     pub fn ack(&self, batch: &Batch) -> Result<(), QueueError> {
-        self.check()?;
         let mut acked = batch.clone();
         acked.state = BatchState::Acked;
-        {
-            let mut state = self.state();
-            let changed = self.lanes_with(&state.lanes, &acked, |lane, range| {
-                lane.rows -= range.rows;
-                lane.bytes -= range.bytes;
-            });
-            let written = (&self.batches, &self.lanes).transaction(|(batches, lanes)| {
-                batches.insert(&layout::seq_key(acked.seq), json(&acked))?;
-                for lane in &changed {
-                    lanes.insert(&layout::lane_key(lane.id), json(lane))?;
-                }
-                Ok(())
-            });
-            self.transaction_result("acknowledge a batch in", written)?;
-            state.lanes.extend(changed.into_iter().map(|l| (l.id, l)));
-            state.batches.insert(acked.seq, acked.clone());
-        }
+        self.take_off(&acked)?;
         self.sync()?;
         self.remove_acked(&acked)
+    }
+
+    /// Writes the record of a batch that ClickHouse has, and takes its rows off its lanes' sums.
+    pub(super) fn take_off(&self, acked: &Batch) -> Result<(), QueueError> {
+        self.check()?;
+        let mut state = self.state();
+        let changed = self.lanes_with(&state.lanes, acked, |lane, range| {
+            lane.rows -= range.rows;
+            lane.bytes -= range.bytes;
+        });
+        let written = (&self.batches, &self.lanes).transaction(|(batches, lanes)| {
+            batches.insert(&layout::seq_key(acked.seq), json(acked))?;
+            for lane in &changed {
+                lanes.insert(&layout::lane_key(lane.id), json(lane))?;
+            }
+            Ok(())
+        });
+        self.transaction_result("acknowledge a batch in", written)?;
+        state.lanes.extend(changed.into_iter().map(|l| (l.id, l)));
+        state.batches.insert(acked.seq, acked.clone());
+        Ok(())
     }
 
     /// Gives the blocks of the newest sealed batch back, so that they can be sealed otherwise.
@@ -186,7 +192,7 @@ impl Queue {
         acked.iter().try_for_each(|b| self.remove_acked(b))
     }
 
-    fn remove_acked(&self, batch: &Batch) -> Result<(), QueueError> {
+    pub(super) fn remove_acked(&self, batch: &Batch) -> Result<(), QueueError> {
         for range in &batch.ranges {
             let mut at = range.from;
             while let Some((block, _)) = self.block_at(range.lane, at)? {
@@ -213,7 +219,7 @@ impl Queue {
             .try_for_each(|r| self.forget_if_spent(r.lane))
     }
 
-    fn lanes_with(
+    pub(super) fn lanes_with(
         &self,
         lanes: &std::collections::BTreeMap<crate::record::LaneId, Lane>,
         batch: &Batch,

@@ -83,14 +83,7 @@ impl DataDir {
 pub fn open_sled(dir: &DataDir) -> Result<(sled::Db, File), QueueError> {
     let path = dir.queue_path();
     let fresh = !path.exists();
-    let open = || {
-        sled::Config::new()
-            .path(&path)
-            .segment_size(SEGMENT_BYTES)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(None)
-            .open()
-    };
+    let open = || sled_config(&path).open();
     let db = match open() {
         Err(sled::Error::Corruption { .. }) if move_generating_aside(&path)? => open(),
         other => other,
@@ -110,6 +103,15 @@ pub fn open_sled(dir: &DataDir) -> Result<(sled::Db, File), QueueError> {
         }
     }
     Ok((db, file))
+}
+
+/// The one way in which sled is opened.
+pub(super) fn sled_config(path: &Path) -> sled::Config {
+    sled::Config::new()
+        .path(path)
+        .segment_size(SEGMENT_BYTES)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None)
 }
 
 fn move_generating_aside(path: &Path) -> Result<bool, QueueError> {

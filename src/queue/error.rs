@@ -66,6 +66,21 @@ pub enum QueueError {
         /// Version known.
         known: u32,
     },
+    /// There is no batch of that number.
+    #[error("there is no batch {seq}; `anonymizer batches list` shows them")]
+    NoBatch {
+        /// The number.
+        seq: u64,
+    },
+    /// Only a rejected batch can be put back.
+    #[error("batch {seq} is not rejected, so there is nothing to retry")]
+    NotRejected {
+        /// The number.
+        seq: u64,
+    },
+    /// A long look at the queue was ended by a stop request. Nothing was changed.
+    #[error("ended early: the program was asked to stop")]
+    Stopped,
     /// Bytes on the disk are not what was written. Nothing is skipped or wiped.
     #[error("the queue is damaged: {what}. Nothing was skipped or deleted")]
     Damaged {

@@ -22,9 +22,13 @@ mod batches;
 mod body;
 mod dir;
 mod error;
+mod export;
+mod keep;
 mod lane;
 mod lanes;
 mod layout;
+mod trees;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -40,9 +44,12 @@ pub use batches::SealBounds;
 pub use body::Body;
 pub use dir::{DataDir, LOCK_FILE, QUEUE_DIR, SOCKET_FILE};
 pub use error::QueueError;
+pub use export::{Exported, Selection, What, export, export_to_file};
 pub use lane::{Lane, LaneState};
 pub use lanes::PackedBlock;
 pub use layout::BlockHeader;
+pub use trees::{StoredBlock, Trees};
+pub use verify::{Damage, Lost, Verified, unpack, verify};
 
 use crate::record::{LaneId, Quarantined};
 use layout::FORMAT;
@@ -89,6 +96,12 @@ pub struct Summary {
     pub tail_lanes: usize,
     /// When the oldest row was appended, Unix ms.
     pub oldest_ms: Option<u64>,
+    /// Rows of delivered batches that are kept (`keep_delivered`); not among `rows`.
+    #[serde(default)]
+    pub delivered_rows: u64,
+    /// Bytes of their frames.
+    #[serde(default)]
+    pub delivered_bytes: u64,
     /// Messages in quarantine.
     pub quarantined: u64,
     /// Every lane.
@@ -223,9 +236,15 @@ impl Queue {
                 state.batches.values().cloned().collect(),
             )
         };
-        let mut oldest_ms = None;
+        let delivered = || {
+            let of = |b: &&Batch| matches!(b.state, BatchState::Delivered { .. });
+            batches.iter().filter(of)
+        };
+        // Below `sealed` every row is in a batch, and delivered ones are not queued.
+        let waiting = batches.iter().filter(|b| !b.is_delivered());
+        let mut oldest_ms = waiting.map(|b| b.oldest_ms).min();
         for lane in lanes.iter().filter(|l| l.rows > 0) {
-            if let Some((header, _)) = self.block_at(lane.id, 0)? {
+            if let Some((header, _)) = self.block_at(lane.id, lane.sealed)? {
                 let ms = header.appended_ms;
                 oldest_ms = Some(oldest_ms.map_or(ms, |o: u64| o.min(ms)));
             }
@@ -235,15 +254,20 @@ impl Queue {
             bytes: lanes.iter().map(|l| l.bytes).sum(),
             tail_lanes: lanes.iter().filter(|l| l.has_tail()).count(),
             oldest_ms,
+            delivered_rows: delivered().map(|b| b.rows).sum(),
+            delivered_bytes: delivered().map(|b| b.bytes).sum(),
             quarantined: self.quarantine.len() as u64,
             lanes,
             batches,
         })
     }
 
-    /// Bytes of all frames stored.
+    /// Bytes of all frames stored, those of delivered batches that are kept among them.
     pub fn bytes(&self) -> u64 {
-        self.state().lanes.values().map(|l| l.bytes).sum()
+        let state = self.state();
+        let of = |b: &&Batch| matches!(b.state, BatchState::Delivered { .. });
+        let kept = state.batches.values().filter(of).map(|b| b.bytes);
+        state.lanes.values().map(|l| l.bytes).chain(kept).sum()
     }
 
     /// Bytes of sled's files. They shrink little when rows leave; the space is used again.

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod rescue;
+
 const ROWS: u32 = 10;
 
 struct Fixture {

@@ -7,14 +7,16 @@ use std::io::{self, BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
+use super::clock::now_ms;
 use super::report::Report;
 use super::shutdown::Shutdown;
-use crate::queue::{DataDir, SOCKET_FILE};
+use crate::queue::{self, DataDir, SOCKET_FILE, Selection, Trees};
 
 /// How long a stop request may go unnoticed.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -22,12 +24,40 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long the other side may take to send or read a line.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Requests carried out at a time.
+const MOST_AT_ONCE: usize = 8;
+
 /// What can be asked of a live instance.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     /// What `status` shows.
     Status,
+    /// What `verify` finds.
+    Verify,
+    /// Write rows to a new file; the instance writes it, as its user.
+    Export {
+        /// Which rows, and how.
+        selection: Selection,
+        /// An absolute path.
+        path: PathBuf,
+    },
+    /// Put a rejected batch back.
+    RetryBatch {
+        /// Its number.
+        seq: u64,
+    },
+}
+
+impl Request {
+    /// How long an answer may take. A look at the whole queue has no bound of its own: it ends with
+    /// the instance, whose end closes the socket.
+    fn patience(&self) -> Option<Duration> {
+        match self {
+            Request::Verify | Request::Export { .. } => None,
+            _ => Some(PATIENCE),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,20 +93,34 @@ impl Server {
     /// # Errors
     /// If the socket fails.
     pub fn run(&self, report: &Report<'_>, shutdown: &Shutdown) -> anyhow::Result<()> {
-        while !shutdown.requested() {
-            match self.listener.accept() {
-                Ok((stream, _)) => {
-                    if let Err(e) = serve(&stream, report) {
-                        log::debug!("control socket: {e:#}");
-                    }
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+        let busy = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            while !shutdown.requested() {
+                // The others wait in the socket's own queue.
+                if busy.load(Ordering::SeqCst) >= MOST_AT_ONCE {
                     shutdown.wait(LOOK_EVERY);
+                    continue;
                 }
-                Err(e) => return Err(e).context("control socket"),
+                match self.listener.accept() {
+                    Ok((stream, _)) => {
+                        busy.fetch_add(1, Ordering::SeqCst);
+                        // A long look must not keep `status` waiting.
+                        let busy = &busy;
+                        scope.spawn(move || {
+                            if let Err(e) = serve(&stream, report, shutdown) {
+                                log::debug!("control socket: {e:#}");
+                            }
+                            busy.fetch_sub(1, Ordering::SeqCst);
+                        });
+                    }
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                        shutdown.wait(LOOK_EVERY);
+                    }
+                    Err(e) => return Err(e).context("control socket"),
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
@@ -86,16 +130,16 @@ impl Drop for Server {
     }
 }
 
-fn serve(stream: &UnixStream, report: &Report<'_>) -> anyhow::Result<()> {
+fn serve(stream: &UnixStream, report: &Report<'_>, shutdown: &Shutdown) -> anyhow::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
     let answer = match serde_json::from_str(&line) {
-        Ok(Request::Status) => match report.status() {
-            Ok(status) => Answer::Ok(serde_json::to_value(status)?),
-            Err(e) => Answer::Error(e.to_string()),
+        Ok(request) => match carry_out(request, report, shutdown) {
+            Ok(value) => Answer::Ok(value),
+            Err(e) => Answer::Error(format!("{e:#}")),
         },
         Err(e) => Answer::Error(format!("not a request this version knows: {e}")),
     };
@@ -104,6 +148,24 @@ fn serve(stream: &UnixStream, report: &Report<'_>) -> anyhow::Result<()> {
     let mut stream = stream;
     stream.write_all(&out)?;
     Ok(())
+}
+
+fn carry_out(
+    request: Request,
+    report: &Report<'_>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<serde_json::Value> {
+    let stop = || shutdown.requested();
+    let trees = || Trees::of(report.queue);
+    Ok(match request {
+        Request::Status => serde_json::to_value(report.status()?)?,
+        Request::Verify => serde_json::to_value(queue::verify(&trees(), true, &stop)?)?,
+        Request::Export { selection, path } => {
+            let done = queue::export_to_file(&trees(), selection, true, &path, &stop)?;
+            serde_json::to_value(done)?
+        }
+        Request::RetryBatch { seq } => serde_json::to_value(report.queue.retry_batch(seq, now_ms())?)?,
+    })
 }
 
 /// Asks the live instance of a data dir. `None` if there is none.
@@ -119,7 +181,7 @@ pub fn ask(data_dir: &Path, request: &Request) -> anyhow::Result<Option<serde_js
         }
         Err(e) => return Err(e).with_context(|| format!("cannot reach {}", path.display())),
     };
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(request.patience())?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;

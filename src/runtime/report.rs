@@ -159,6 +159,13 @@ impl std::fmt::Display for Status {
             "queued          {} rows, {} bytes ({} on disk)",
             q.rows, q.bytes, self.disk_bytes
         )?;
+        if q.delivered_rows > 0 {
+            writeln!(
+                f,
+                "delivered, kept {} rows, {} bytes",
+                q.delivered_rows, q.delivered_bytes
+            )?;
+        }
         writeln!(f, "oldest row      {}", at(q.oldest_ms))?;
         writeln!(f, "quarantined     {} messages", q.quarantined)?;
         if self.live {
@@ -192,7 +199,7 @@ impl std::fmt::Display for Status {
                     "batch {}         {} rows, {} attempts{note}",
                     batch.seq, batch.rows, batch.attempts
                 )?,
-                BatchState::Acked => {}
+                BatchState::Acked | BatchState::Delivered { .. } => {}
                 BatchState::Rejected { words, .. } => writeln!(
                     f,
                     "batch {}         {} rows REJECTED{note}: {words}",

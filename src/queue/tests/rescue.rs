@@ -1,0 +1,214 @@
+//! Verify and export against damage of every kind.
+
+use super::*;
+use crate::rows::Format;
+
+/// `rows` rows of RowBinary whose URL tells their offset.
+fn rows_from(first: i64, rows: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    for offset in first..first + i64::from(rows) {
+        out.extend_from_slice(&[7; 30]);
+        for text in ["HIT", "GET", "1.2.3.X", &format!("/{offset}")] {
+            out.push(text.len() as u8);
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+    out
+}
+
+fn append(f: &Fixture, lane: LaneId, first: i64) {
+    let raw = rows_from(first, ROWS);
+    let block = PackedBlock {
+        first,
+        next: first + i64::from(ROWS),
+        rows: ROWS,
+        raw_len: raw.len() as u32,
+        frame: zstd::bulk::compress(&raw, 1).unwrap(),
+        appended_ms: 1000 + first as u64,
+        quarantined: Vec::new(),
+    };
+    assert!(f.q().append(lane, &block).unwrap());
+}
+
+/// Two partitions of five blocks; of the first, two blocks are sealed and one more is eligible.
+fn filled() -> (Fixture, [LaneId; 2]) {
+    let f = Fixture::new();
+    let lanes = [0, 1].map(|p| f.q().open_lane("t", p, 0).unwrap());
+    for lane in lanes {
+        (0..5).for_each(|i| append(&f, lane, i * i64::from(ROWS)));
+    }
+    f.q().acknowledge(lanes[0], 20).unwrap();
+    assert_eq!(f.seal_all().unwrap().rows, 20);
+    f.q().acknowledge(lanes[0], 30).unwrap();
+    f.q().sync().unwrap();
+    (f, lanes)
+}
+
+fn look(f: &Fixture) -> Verified {
+    verify(&Trees::of(f.q()), false, &|| false).unwrap()
+}
+
+fn complaints(f: &Fixture) -> String {
+    let found = look(f);
+    let each: Vec<String> = found.damage.iter().map(|d| d.what.clone()).collect();
+    each.join("; ")
+}
+
+#[test]
+fn a_whole_queue_is_found_whole() {
+    let (f, _) = filled();
+    let found = look(&f);
+    assert_eq!(found.damage, []);
+    assert_eq!((found.blocks, found.rows), (10, 100));
+    assert_eq!((found.lanes, found.batches), (2, 1));
+}
+
+#[test]
+fn a_bit_flipped_in_any_block_is_named_with_its_offsets_and_the_rest_is_whole() {
+    let (f, lanes) = filled();
+    for (lane, first) in lanes
+        .iter()
+        .flat_map(|l| [0, 10, 20, 30, 40].map(|o| (*l, o)))
+    {
+        let key = layout::key(lane, first);
+        let value = f.q().blocks.get(key).unwrap().unwrap().to_vec();
+        for at in [0, 5, 17, value.len() - 1] {
+            let mut bad = value.clone();
+            bad[at] ^= 4;
+            f.q().blocks.insert(key, bad).unwrap();
+            let found = look(&f);
+            assert_eq!(found.blocks, 9);
+            let lost = found.damage[0].lost.clone().unwrap();
+            assert_eq!(
+                (lost.from, lost.to),
+                (first, first + 10),
+                "{:?}",
+                found.damage
+            );
+        }
+        f.q().blocks.insert(key, value).unwrap();
+    }
+    assert_eq!(look(&f).damage, []);
+}
+
+#[test]
+fn a_block_that_is_missing_is_missed() {
+    let (f, lanes) = filled();
+    f.q().blocks.remove(layout::key(lanes[0], 10)).unwrap();
+    let words = complaints(&f);
+    assert!(words.contains("40 rows"), "{words}");
+    assert!(words.contains("batch 1: 10 rows"), "{words}");
+}
+
+#[test]
+fn a_block_with_other_rows_under_a_right_checksum_is_found() {
+    let (f, lanes) = filled();
+    let key = layout::key(lanes[0], 10);
+    let value = f.q().blocks.get(key).unwrap().unwrap().to_vec();
+    let (mut header, _) = layout::read_block(&key, &value).unwrap();
+    let raw = rows_from(11, ROWS);
+    let frame = zstd::bulk::compress(&raw, 1).unwrap();
+    header.frame_len = frame.len() as u32;
+    f.q()
+        .blocks
+        .insert(key, layout::write_block(&header, &frame))
+        .unwrap();
+    let words = complaints(&f);
+    assert!(
+        words.contains("not those of its token") || words.contains("were sealed"),
+        "{words}"
+    );
+    header.rows += 1;
+    f.q()
+        .blocks
+        .insert(key, layout::write_block(&header, &frame))
+        .unwrap();
+    assert!(complaints(&f).contains("10 rows, the header says 11"));
+}
+
+#[test]
+fn records_that_are_no_records_are_named() {
+    let (f, lanes) = filled();
+    f.q()
+        .lanes
+        .insert(layout::lane_key(lanes[0]), b"{")
+        .unwrap();
+    f.q().batches.insert(layout::seq_key(1), b"[]").unwrap();
+    f.q().meta.insert(b"attempt", b"\xff").unwrap();
+    f.q()
+        .quarantine
+        .insert(layout::key(lanes[1], 3), b"x")
+        .unwrap();
+    let found = look(&f);
+    let parts: BTreeSet<&str> = found.damage.iter().map(|d| d.part.as_str()).collect();
+    for part in ["lane", "batch", "record", "quarantine", "block"] {
+        assert!(parts.contains(part), "{part}: {:?}", found.damage);
+    }
+    assert_eq!(found.rows, 100, "the blocks themselves are whole");
+}
+
+#[test]
+fn an_export_writes_each_row_once_and_names_what_it_leaves_out() {
+    let (f, lanes) = filled();
+    let written = |what, batch| {
+        let selection = Selection {
+            what,
+            batch,
+            format: Format::Rowbinary,
+        };
+        let mut out = Vec::new();
+        let done = export(&Trees::of(f.q()), selection, false, &mut out, &|| false).unwrap();
+        (out, done)
+    };
+    let whole: Vec<u8> = [rows_from(0, 50), rows_from(0, 50)].concat();
+    assert_eq!(written(What::Queue, None).0, whole);
+    assert_eq!(written(What::Batches, None).0, rows_from(0, 20));
+    assert_eq!(written(What::All, Some(1)).0, rows_from(0, 20));
+    f.q().deliver(&f.q().sealed_batch().unwrap(), 5).unwrap();
+    assert_eq!(written(What::Queue, None).1.rows, 80);
+    assert_eq!(written(What::All, None).1.rows, 100);
+    assert_eq!(look(&f).damage, []);
+    f.q()
+        .blocks
+        .insert(layout::key(lanes[1], 10), b"no block")
+        .unwrap();
+    let (_, done) = written(What::Queue, None);
+    assert_eq!((done.rows, done.damaged.len()), (70, 1));
+}
+
+#[test]
+fn a_delivered_batch_is_kept_apart_from_the_queue_until_it_expires() {
+    let (mut f, lanes) = filled();
+    let batch = f.q().sealed_batch().unwrap();
+    f.q().deliver(&batch, 5_000).unwrap();
+    f.reopen();
+    let summary = f.q().summary().unwrap();
+    assert_eq!((summary.rows, summary.delivered_rows), (80, 20));
+    assert_eq!(summary.oldest_ms, Some(1000), "of the other partition");
+    assert_eq!(f.q().sealed_batch(), None);
+    let keep = std::time::Duration::from_secs(10);
+    f.q().release_delivered(keep, 14_999).unwrap();
+    assert_eq!(f.q().summary().unwrap().delivered_rows, 20);
+    f.q().release_delivered(keep, 15_000).unwrap();
+    assert_eq!(f.q().summary().unwrap().delivered_rows, 0);
+    assert_eq!(f.q().blocks().count(), 8);
+    assert_eq!(f.q().lane(lanes[0]).unwrap().rows, 30);
+}
+
+#[test]
+fn a_rejected_batch_is_put_back_under_its_token() {
+    let (mut f, _) = filled();
+    let mut batch = f.q().sealed_batch().unwrap();
+    assert!(f.q().retry_batch(1, 7).is_err());
+    batch.state = BatchState::Rejected {
+        code: 117,
+        words: "no".into(),
+    };
+    f.q().update_batch(&batch).unwrap();
+    assert_eq!(f.q().sealed_batch(), None);
+    f.q().retry_batch(1, 7).unwrap();
+    f.reopen();
+    let again = f.q().sealed_batch().unwrap();
+    assert_eq!((again.token, again.retried), (batch.token, true));
+    assert!(f.q().retry_batch(9, 7).is_err());
+}
