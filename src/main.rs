@@ -4,7 +4,9 @@ mod allocator;
 
 use std::process::ExitCode;
 
-use anonymizer::cli::{batches, check, export, produce, run, status, verify};
+use anonymizer::cli::{
+    adopt, batches, check, export, produce, repair, replay, run, status, verify,
+};
 use anonymizer::runtime::config::Settings;
 use clap::{Parser, Subcommand};
 
@@ -34,6 +36,12 @@ enum Command {
     /// List, show, retry or export batches
     #[command(subcommand)]
     Batches(batches::BatchesCommand),
+    /// Send what is queued without Kafka, or delivered batches again; the instance must be stopped
+    Replay(replay::ReplayArgs),
+    /// Copy the queue, then save all that is whole of it; the instance must be stopped
+    Repair,
+    /// Make a copied or restored data dir an installation of its own
+    Adopt(adopt::AdoptArgs),
     /// Produce synthetic records into Kafka
     Produce(produce::ProduceArgs),
 }
@@ -59,6 +67,9 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Verify(args) => verify::run(args, &config),
         Command::Export(args) => export::run(args, &config),
         Command::Batches(command) => batches::run(command, &config),
+        Command::Replay(args) => replay::run(args, &config),
+        Command::Repair => repair::run(&config),
+        Command::Adopt(args) => adopt::run(args, &config),
         Command::Produce(args) => produce::run(args, &config),
     }
 }

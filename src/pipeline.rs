@@ -37,6 +37,7 @@ pub const STOP_WITHIN: Duration = Duration::from_secs(8);
 /// The first failure of any part; by then everything committed is on the disk.
 pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
     let queue = Queue::open(DataDir::lock(&config.data_dir)?)?;
+    queue.refuse_copy()?;
     let stats = Stats::default();
     let flush_status = Mutex::new(FlushStatus::default());
     let feedback = Feedback::default();
@@ -163,7 +164,8 @@ pub fn sink_options(config: &Config) -> anyhow::Result<SinkOptions> {
     })
 }
 
-fn flush_options(config: &Config) -> FlushOptions {
+/// What the flusher does, from the settings.
+pub fn flush_options(config: &Config) -> FlushOptions {
     FlushOptions {
         interval: config.flush_interval,
         max_rows: config.max_batch_rows,
@@ -172,5 +174,6 @@ fn flush_options(config: &Config) -> FlushOptions {
         database: config.clickhouse_database.clone(),
         table: config.clickhouse_table.clone(),
         create_tables: !config.no_create_tables,
+        keep_delivered: config.keep_delivered,
     }
 }

@@ -168,3 +168,153 @@ const REJECTED: Fault = Fault::ExceptionHeader {
     http: 400,
     code: 131,
 };
+
+#[test]
+fn a_rescued_disk_is_replayed_without_kafka() {
+    let mut w = World::new();
+    let program = w.queued(3000);
+    let words = w.refused(&["replay"]);
+    assert!(words.contains("stopped"), "{words}");
+    program.stop();
+    w.setup.set("--kafka-brokers", "127.0.0.1:1");
+    w.setup.set("--flush-interval", "1s");
+    let said = String::from_utf8(w.ok(&["replay"])).unwrap();
+    assert!(said.contains("3000 rows sent, 0 left"), "{said}");
+    assert!(w.clickhouse.state().rows == w.kafka.expected);
+    w.clickhouse.assert_no_violation();
+}
+
+#[test]
+fn delivered_batches_are_sent_again_only_if_they_are_gone() {
+    let mut w = World::new();
+    w.setup.set("--keep-delivered", "1h");
+    w.kafka.produce(1, 3000);
+    let program = w.setup.run();
+    w.setup
+        .wait_status(|s| s["queue"]["delivered_rows"] == 3000);
+    assert_eq!(w.setup.status()["queue"]["rows"], 0);
+    w.refused(&["replay", "--delivered"]);
+    program.stop();
+    // The table was emptied, and with it what it knew of tokens.
+    let forget = |w: &World, answer: &str| {
+        let mut state = w.clickhouse.state();
+        state.rows.clear();
+        state.tokens.clear();
+        state.answers.insert("xxh3".into(), answer.into());
+    };
+    forget(&w, "");
+    w.ok(&["replay", "--delivered"]);
+    assert!(w.clickhouse.state().rows == w.kafka.expected);
+    let all = w.clickhouse.requests();
+    let inserts = all.iter().filter_map(|r| r.token.as_ref());
+    let tokens: std::collections::BTreeSet<_> = inserts.clone().collect();
+    assert_eq!(inserts.count(), 2 * tokens.len(), "each token twice");
+
+    // Of every row that is asked for as often as it is in the batch, or more.
+    let hashes: Vec<String> = all
+        .iter()
+        .filter_map(|r| r.sql.split_once("h IN ("))
+        .flat_map(|(_, rest)| rest.split(')').next().unwrap().split(','))
+        .map(str::to_owned)
+        .collect();
+    let answer =
+        |hashes: &[String]| -> String { hashes.iter().map(|h| format!("{h}\t9\n")).collect() };
+    forget(&w, &answer(&hashes));
+    let said = String::from_utf8(w.ok(&["replay", "--delivered"])).unwrap();
+    assert!(said.contains("is there"), "{said}");
+    assert_eq!(w.clickhouse.rows(), 0);
+    forget(&w, &answer(&hashes[..1]));
+    let words = w.refused(&["replay", "--delivered"]);
+    assert!(words.contains("partly"), "{words}");
+    forget(&w, &answer(&hashes[..1]));
+    w.ok(&["replay", "--delivered", "--force"]);
+    assert!(w.clickhouse.rows() > 0);
+    w.clickhouse.assert_no_violation();
+}
+
+#[test]
+fn a_repaired_queue_is_whole_and_delivers_the_rest() {
+    let mut w = World::new();
+    let program = w.queued(3000);
+    let words = w.refused(&["repair"]);
+    assert!(words.contains("stopped"), "{words}");
+    program.stop();
+    let said = String::from_utf8(w.ok(&["repair"])).unwrap();
+    assert!(said.contains("3000 rows"), "{said}");
+    assert_eq!(w.json(&["verify", "--json"])["rows"], 3000);
+    w.setup.set("--flush-interval", "1s");
+    let program = w.setup.run();
+    program.wait_log("installation");
+    w.setup.wait_status(|s| s["queue"]["rows"] == 0);
+    program.stop();
+    assert!(w.clickhouse.state().rows == w.kafka.expected);
+}
+
+/// Bits of sled's own files are flipped: whatever it makes of them, nothing panics, and a repair
+/// either leaves a whole queue or says that it cannot.
+#[test]
+fn damage_to_the_files_never_ends_in_a_panic() {
+    let mut w = World::new();
+    w.queued(3000).stop();
+    let db = w.setup.data_dir().join("queue/db");
+    let whole = fs::read(&db).unwrap();
+    for n in 1..8 {
+        let mut bytes = whole.clone();
+        let used = bytes.iter().rposition(|b| *b != 0).unwrap();
+        bytes[used * n / 8] ^= 0x10;
+        fs::write(&db, &bytes).unwrap();
+        for words in [&["verify"][..], &["export"], &["repair"]] {
+            let out = w.call(words);
+            let said = String::from_utf8_lossy(&out.stderr);
+            assert!(
+                out.status.code().is_some_and(|c| c <= 1),
+                "{words:?}: {said}"
+            );
+        }
+        let found = w.call(&["verify", "--json"]);
+        let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+        let store = found["damage"][0]["part"] == "store";
+        assert!(store || found["damage"] == serde_json::json!([]), "{found}");
+        for entry in fs::read_dir(w.setup.data_dir()).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if name.starts_with("queue") {
+                fs::remove_dir_all(entry.path()).unwrap();
+            }
+        }
+        fs::create_dir_all(db.parent().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_copied_data_dir_does_not_run_before_it_is_adopted() {
+    let mut w = World::new();
+    let program = w.queued(3000);
+    let words = w.refused(&["adopt"]);
+    assert!(words.contains("an instance runs"), "{words}");
+    program.stop();
+    let data = w.setup.data_dir();
+    let copy = data.with_file_name("copy");
+    let cp = std::process::Command::new("cp")
+        .arg("-a")
+        .args([&data, &copy])
+        .status();
+    assert!(cp.unwrap().success());
+    w.setup.set("--data-dir", copy.to_str().unwrap());
+    w.setup.set("--flush-interval", "1s");
+    for command in ["run", "replay"] {
+        let words = w.refused(&[command]);
+        assert!(words.contains("anonymizer adopt"), "{words}");
+    }
+    assert_eq!(
+        w.json(&["verify", "--json"])["damage"],
+        serde_json::json!([])
+    );
+    let said = String::from_utf8(w.ok(&["adopt"])).unwrap();
+    assert!(said.contains("3000 rows are HELD"), "{said}");
+    let said = String::from_utf8(w.ok(&["replay"])).unwrap();
+    assert!(said.contains("0 rows sent, 3000 left"), "{said}");
+    // The original is not touched by any of it.
+    w.setup.set("--data-dir", data.to_str().unwrap());
+    w.ok(&["replay"]);
+    assert!(w.clickhouse.state().rows == w.kafka.expected);
+}

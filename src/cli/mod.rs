@@ -1,9 +1,12 @@
 //! The commands, one file each.
 
+pub mod adopt;
 pub mod batches;
 pub mod check;
 pub mod export;
 pub mod produce;
+pub mod repair;
+pub mod replay;
 pub mod run;
 pub mod status;
 pub mod verify;

@@ -24,7 +24,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     pipeline::run(config, &shutdown)
 }
 
-fn watch_signals(shutdown: Arc<Shutdown>) -> std::io::Result<()> {
+/// Asks for a stop at SIGTERM or SIGINT, and ends the process at the second, or when it takes too
+/// long.
+///
+/// # Errors
+/// If signals cannot be watched.
+pub fn watch_signals(shutdown: Arc<Shutdown>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     thread::Builder::new()
         .name("signals".into())

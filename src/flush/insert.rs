@@ -7,7 +7,7 @@ use super::{BODY_LIMIT, Flusher};
 use crate::encode::COLUMNS;
 use crate::queue::{Batch, BatchState, QueueError};
 use crate::runtime::clock::now_ms;
-use crate::sink::{InsertRequest, SinkError};
+use crate::sink::{InsertRequest, SinkError, insert_settings};
 
 /// Pause after the limiter's 503, plus up to as much again by chance: several instances may share
 /// one address, and a refused request costs nothing.
@@ -24,6 +24,10 @@ impl Flusher<'_> {
         batch.attempts += 1;
         batch.may_be_stored = true;
         batch.ambiguous_ms = now_ms();
+        if batch.settings.is_empty() {
+            // Made by `repair`, which knows nothing of ClickHouse.
+            batch.settings = insert_settings(&batch.token, self.options.max_rows);
+        }
         self.queue.update_batch(&batch)?;
         self.limiter.begin(&batch.token, now_ms())?;
         let request = InsertRequest {
@@ -41,7 +45,18 @@ impl Flusher<'_> {
         drop(body);
         match answer {
             Ok(done) => {
-                self.queue.ack(&batch)?;
+                if self.options.keep_delivered.is_zero() {
+                    self.queue.ack(&batch)?;
+                } else {
+                    self.queue.deliver(&batch, now_ms())?;
+                }
+                if batch.retried && done.written_rows == Some(0) {
+                    log::warn!(
+                        "ClickHouse knows the token of batch {} and stored nothing anew: it has the \
+                         rows, or somebody deleted them since",
+                        batch.seq
+                    );
+                }
                 self.stored(&batch, done.elapsed)
             }
             Err(e) => {

@@ -7,6 +7,7 @@
 
 mod insert;
 pub mod limiter;
+mod replay;
 mod tables;
 
 use std::sync::Mutex;
@@ -20,6 +21,7 @@ use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
 use crate::sink::{BodyLimit, Schema, Sink, SinkError, insert_settings};
 use limiter::Limiter;
+pub use replay::Presence;
 use tables::{Need, Tables};
 
 /// Name under which the queue keeps the learnt body limit.
@@ -44,6 +46,8 @@ pub struct FlushOptions {
     pub table: String,
     /// Whether missing tables are created.
     pub create_tables: bool,
+    /// How long a delivered batch stays on the disk.
+    pub keep_delivered: Duration,
 }
 
 /// What the flusher does now, for people.
@@ -124,6 +128,8 @@ impl<'a> Flusher<'a> {
     pub fn run(&mut self) -> Result<(), QueueError> {
         loop {
             self.show();
+            self.queue
+                .release_delivered(self.options.keep_delivered, now_ms())?;
             if self.shutdown.wait(self.limiter.wait()) {
                 return Ok(());
             }

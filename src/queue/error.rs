@@ -66,6 +66,25 @@ pub enum QueueError {
         /// Version known.
         known: u32,
     },
+    /// The queue lies in another file than it was made in.
+    #[error(
+        "the data dir {path} is a copy or was restored ({elsewhere}): its original may still send the \
+         same rows. `anonymizer adopt --data-dir {path}` makes it an installation of its own"
+    )]
+    Copied {
+        /// The data dir.
+        path: PathBuf,
+        /// Where the original was.
+        elsewhere: &'static str,
+    },
+    /// `repair` copies the queue before it touches it, and writes it anew.
+    #[error("repair needs {need} bytes of free disk, {free} are free; nothing was changed")]
+    NoRoom {
+        /// Bytes needed.
+        need: u64,
+        /// Bytes free.
+        free: u64,
+    },
     /// There is no batch of that number.
     #[error("there is no batch {seq}; `anonymizer batches list` shows them")]
     NoBatch {

@@ -55,11 +55,12 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError`] if it cannot be written.
-    pub fn redeliver(&self, batch: &Batch) -> Result<(), QueueError> {
+    pub fn redeliver(&self, batch: &Batch, now_ms: u64) -> Result<(), QueueError> {
         self.check()?;
         let mut again = batch.clone();
         again.state = BatchState::Sealed;
         again.retried = true;
+        again.ambiguous_ms = now_ms;
         {
             let mut state = self.state();
             let changed = self.lanes_with(&state.lanes, &again, |lane, range| {
@@ -126,6 +127,28 @@ impl Queue {
         }
         self.sync()?;
         Ok(rows)
+    }
+
+    /// A batch's blocks, each with its frame.
+    pub fn batch_blocks<'a>(
+        &'a self,
+        batch: &'a Batch,
+    ) -> impl Iterator<Item = Result<(super::BlockHeader, Vec<u8>), QueueError>> + 'a {
+        batch.ranges.iter().flat_map(move |range| {
+            let mut at = range.from;
+            std::iter::from_fn(move || match self.block_at(range.lane, at) {
+                Ok(Some((header, value))) if header.first < range.to => {
+                    at = header.next;
+                    let frame = value[value.len() - header.frame_len as usize..].to_vec();
+                    Some(Ok((header, frame)))
+                }
+                Ok(_) => None,
+                Err(e) => {
+                    at = i64::MAX;
+                    Some(Err(e))
+                }
+            })
+        })
     }
 
     /// Rows of a lane from its eligible offset on.

@@ -27,6 +27,8 @@ mod keep;
 mod lane;
 mod lanes;
 mod layout;
+mod origin;
+pub mod repair;
 mod trees;
 mod verify;
 
@@ -48,6 +50,7 @@ pub use export::{Exported, Selection, What, export, export_to_file};
 pub use lane::{Lane, LaneState};
 pub use lanes::PackedBlock;
 pub use layout::BlockHeader;
+pub use origin::Adopted;
 pub use trees::{StoredBlock, Trees};
 pub use verify::{Damage, Lost, Verified, unpack, verify};
 
@@ -171,6 +174,7 @@ impl Queue {
             installation,
             dir,
         };
+        queue.note_origin()?;
         queue.end_open_lanes()?;
         queue.finish_acked()?;
         queue.sync()?;

@@ -11,7 +11,6 @@ use crate::record::LaneId;
 /// Handles of all trees.
 #[derive(Clone)]
 pub struct Trees {
-    #[allow(dead_code, reason = "kept open as long as the trees")]
     pub(super) db: sled::Db,
     pub(super) meta: sled::Tree,
     pub(super) lanes: sled::Tree,

@@ -117,6 +117,7 @@ pub fn verify(trees: &Trees, live: bool, stop: &dyn Fn() -> bool) -> Result<Veri
         found: Verified::default(),
         sums: BTreeMap::new(),
         ends: BTreeMap::new(),
+        gaps: BTreeMap::new(),
     };
     look.records();
     look.quarantine();
@@ -142,6 +143,8 @@ struct Look<'a> {
     sums: BTreeMap<LaneId, (u64, u64)>,
     /// End of the last block of each lane.
     ends: BTreeMap<LaneId, i64>,
+    /// Offsets between blocks, where a missing one may have been; Kafka's own gaps among them.
+    gaps: BTreeMap<LaneId, Vec<(i64, i64)>>,
 }
 
 impl Look<'_> {
@@ -236,6 +239,12 @@ impl Look<'_> {
             self.found.bytes += u64::from(header.frame_len);
             let name = format!("block at offset {} of {}", header.first, header.lane);
             let end = self.ends.insert(header.lane, header.next);
+            if let Some(end) = end
+                && end < header.first
+            {
+                let gaps = self.gaps.entry(header.lane).or_default();
+                gaps.push((end, header.first));
+            }
             if header.next <= header.first || end.is_some_and(|end| header.first < end) {
                 self.damage("block", format!("{name}: overlaps the one before it"), None);
             }
@@ -318,6 +327,19 @@ impl Look<'_> {
             lane.id, lane.topic, lane.partition, sum.0, sum.1, lane.rows, lane.bytes
         );
         self.damage("lane", what, None);
+        let end = self.ends.get(&lane.id).copied().unwrap_or(lane.sealed);
+        let mut gaps = self.gaps.remove(&lane.id).unwrap_or_default();
+        gaps.push((end, lane.next));
+        for (from, to) in gaps.into_iter().filter(|(from, to)| from < to) {
+            let lost = Lost {
+                topic: lane.topic.clone(),
+                partition: lane.partition,
+                from,
+                to,
+            };
+            let what = format!("{}: no block from {from} to {to}", lane.id);
+            self.damage("lane", what, Some(lost));
+        }
     }
 
     /// Sums a lane anew while its record stays the same; `None` if it never does.
@@ -424,7 +446,6 @@ impl Look<'_> {
 /// What a batch's ranges hold in fact.
 pub(super) struct Sums {
     pub ranges: Vec<Range>,
-    #[allow(dead_code, reason = "for repair")]
     pub oldest_ms: u64,
     pub digest: u64,
 }

@@ -115,6 +115,8 @@ settings! {
         "SIZE", "2GiB", "Free space on the queue's disk below which reading from Kafka pauses";
     sync_interval: Duration = "250ms", parse::time(Duration::from_millis(10), Duration::from_secs(10)),
         "TIME", "250ms", "Longest time a record waits before it is made durable";
+    keep_delivered: Duration = "0s", parse::time(Duration::ZERO, 30 * DAY),
+        "TIME", "6h", "How long a delivered batch stays on the disk, for `replay --delivered`; max_queue_bytes counts it";
     no_create_tables: bool = "false", parse::boolean,
         "BOOL", "true", "Wait when a table or view is missing, instead of creating it";
     http_listen: SocketAddr = "127.0.0.1:9464", parse::address,

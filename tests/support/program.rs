@@ -61,6 +61,11 @@ impl Setup {
         }
     }
 
+    /// The data dir that was made with it.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
     /// Starts `anonymizer run`.
     pub fn run(&self) -> Program {
         self.starts.set(self.starts.get() + 1);

@@ -212,3 +212,118 @@ fn a_rejected_batch_is_put_back_under_its_token() {
     assert_eq!((again.token, again.retried), (batch.token, true));
     assert!(f.q().retry_batch(9, 7).is_err());
 }
+
+/// Repairs the fixture's queue and opens what came of it.
+fn repaired(f: &mut Fixture) -> repair::Repaired {
+    f.q().sync().unwrap();
+    f.queue = None;
+    let dir = DataDir::lock(f.dir.path()).unwrap();
+    let done = repair::repair(&dir, 1_000).unwrap();
+    assert!(done.copy.join("db").is_file());
+    drop(dir);
+    f.reopen();
+    assert_eq!(look(f).damage, [], "what was saved is whole");
+    f.q().refuse_copy().unwrap();
+    done
+}
+
+#[test]
+fn a_repair_saves_every_whole_block_and_names_the_offsets_of_the_others() {
+    let (mut f, lanes) = filled();
+    let token = f.q().sealed_batch().unwrap().token;
+    let id = f.q().installation().to_owned();
+    f.q()
+        .blocks
+        .insert(layout::key(lanes[0], 10), b"x")
+        .unwrap();
+    f.q().blocks.remove(layout::key(lanes[1], 20)).unwrap();
+    let done = repaired(&mut f);
+    assert_eq!((done.blocks, done.rows), (8, 80));
+    let lost: Vec<_> = done
+        .lost
+        .iter()
+        .map(|l| (l.partition, l.from, l.to))
+        .collect();
+    assert!(
+        lost.contains(&(0, 10, 20)) && lost.contains(&(1, 20, 30)),
+        "{lost:?}"
+    );
+    let batch = f.q().sealed_batch().unwrap();
+    assert_eq!((batch.rows, batch.cut, &batch.token), (10, true, &token));
+    assert_eq!(f.frames(&batch).len(), 1);
+    assert_eq!(f.q().installation(), id);
+    assert_eq!(f.q().summary().unwrap().rows, 80);
+    assert_eq!(f.seal_all().unwrap().rows, 10, "what was eligible still is");
+}
+
+#[test]
+fn a_repair_keeps_blocks_whose_lane_or_batch_is_lost_but_does_not_send_them() {
+    let (mut f, lanes) = filled();
+    f.q().batches.insert(layout::seq_key(1), b"?").unwrap();
+    f.q()
+        .lanes
+        .insert(layout::lane_key(lanes[1]), b"?")
+        .unwrap();
+    f.q().meta.remove(b"next_batch").unwrap();
+    let done = repaired(&mut f);
+    assert_eq!(done.blocks, 10);
+    assert_eq!(f.q().sealed_batch(), None);
+    let held = f.q().lane(lanes[1]).unwrap();
+    assert!(matches!(held.state, LaneState::Held(_)));
+    let batches = f.q().summary().unwrap().batches;
+    assert!(matches!(batches[0].state, BatchState::Rejected { .. }));
+    assert_eq!((batches[0].seq, batches[0].rows), (2, 20));
+    assert_eq!(f.seal_all().unwrap().rows, 10);
+}
+
+#[test]
+fn a_copy_is_refused_until_it_is_adopted_and_then_sends_only_what_is_sealed() {
+    let (mut f, lanes) = filled();
+    f.q().refuse_copy().unwrap();
+    let (id, token) = (
+        f.q().installation().to_owned(),
+        f.q().sealed_batch().unwrap().token,
+    );
+    f.queue = None;
+    let (old, new) = (f.dir.path().join("queue"), f.dir.path().join("moved"));
+    std::fs::rename(&old, &new).unwrap();
+    std::fs::rename(&new, &old).unwrap();
+    f.reopen();
+    f.q().refuse_copy().unwrap();
+    f.queue = None;
+    let copied = std::process::Command::new("cp")
+        .args(["-a", old.to_str().unwrap(), new.to_str().unwrap()])
+        .status();
+    assert!(copied.unwrap().success());
+    std::fs::remove_dir_all(&old).unwrap();
+    std::fs::rename(&new, &old).unwrap();
+    f.reopen();
+    assert!(matches!(
+        f.q().refuse_copy(),
+        Err(QueueError::Copied { .. })
+    ));
+    let done = f.q().adopt(false).unwrap();
+    assert_eq!((&done.old, done.held_rows), (&id, 80));
+    f.reopen();
+    f.q().refuse_copy().unwrap();
+    assert_eq!(f.q().installation(), done.new);
+    assert_ne!(done.new, id);
+    let batch = f.q().sealed_batch().unwrap();
+    assert_eq!((batch.token, batch.may_be_stored), (token, true));
+    assert_eq!(f.seal_all(), None);
+    assert!(matches!(
+        f.q().lane(lanes[0]).unwrap().state,
+        LaneState::Held(_)
+    ));
+    assert_eq!(f.q().include_tails().unwrap(), 80);
+    assert_eq!(f.seal_all().unwrap().rows, 80);
+    assert_eq!(look(&f).damage, []);
+}
+
+#[test]
+fn adopting_while_the_original_is_gone_holds_only_what_kafka_did_not_acknowledge() {
+    let (mut f, _) = filled();
+    assert_eq!(f.q().adopt(true).unwrap().held_rows, 70);
+    f.reopen();
+    assert_eq!(f.seal_all().unwrap().rows, 10);
+}

@@ -1,0 +1,166 @@
+//! Flushing without Kafka: drain what is queued, or send delivered batches once more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Flusher, LOOK_EVERY, now_ms};
+use crate::queue::{Batch, QueueError, unpack};
+use crate::rows::rows;
+use crate::sink::SinkError;
+
+/// Distinct rows of a batch that are asked for: a query of 40 KiB. A batch of no more is compared
+/// whole; of a larger one, a part of 1 % that is gone is missed once in 10^8.
+const SAMPLE: usize = 2000;
+
+/// How much of a batch ClickHouse has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Rows asked for, each as often as the batch has it.
+    pub asked: u64,
+    /// How many of them ClickHouse has.
+    pub found: u64,
+}
+
+impl Flusher<'_> {
+    /// Sends until nothing sealed or eligible is left, or a stop is requested. Returns whether it
+    /// is all done.
+    ///
+    /// # Errors
+    /// [`QueueError`]: the queue failed; a sealed batch stays as it is.
+    pub fn drain(&mut self) -> Result<bool, QueueError> {
+        loop {
+            if self.queue.sealed_batch().is_none() && !self.queue.has_eligible() {
+                return Ok(true);
+            }
+            self.show();
+            if self.shutdown.wait(self.limiter.wait()) {
+                return Ok(false);
+            }
+            if !self.step()? && self.shutdown.wait(LOOK_EVERY) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Asks ClickHouse how much of a batch it has: one slot, more if it does not answer. `None` if
+    /// a stop was requested.
+    ///
+    /// Rows are told apart by their content: by the hash of all their columns, within the batch's
+    /// times. **The limit**: a row that another batch has with the same content counts as found.
+    ///
+    /// # Errors
+    /// [`QueueError`]: the queue failed, or the batch is damaged.
+    pub fn presence(&mut self, batch: &Batch) -> Result<Option<Presence>, QueueError> {
+        let sample = self.sample(batch)?;
+        let sql = self.presence_query(&sample);
+        loop {
+            if self.shutdown.wait(self.limiter.wait()) {
+                return Ok(None);
+            }
+            self.limiter.begin("count", now_ms())?;
+            let answer = self.sink.query(&sql).and_then(|text| {
+                parse(&text).ok_or_else(|| SinkError::Hold {
+                    code: None,
+                    words: format!("cannot read the count: {text:?}"),
+                    ambiguous: false,
+                })
+            });
+            match answer {
+                Ok(have) => {
+                    self.limiter.ended("answered")?;
+                    let found = sample
+                        .rows
+                        .iter()
+                        .map(|(hash, times)| have.get(hash).copied().unwrap_or(0).min(*times));
+                    return Ok(Some(Presence {
+                        asked: sample.rows.values().sum(),
+                        found: found.sum(),
+                    }));
+                }
+                Err(e) => self.query_failed(&e)?,
+            }
+        }
+    }
+
+    fn sample(&self, batch: &Batch) -> Result<Sample, QueueError> {
+        let mut s = Sample {
+            rows: BTreeMap::new(),
+            times: (u32::MAX, 0),
+        };
+        let mut years: BTreeSet<u32> = BTreeSet::new();
+        for block in self.queue.batch_blocks(batch) {
+            let (header, frame) = block?;
+            let raw = unpack(&header, &frame)?;
+            for row in rows(&raw).flatten() {
+                s.times = (s.times.0.min(row.timestamp), s.times.1.max(row.timestamp));
+                years.insert(row.timestamp / (366 * 86400));
+                *s.rows.entry(xxh3_64(&identity(&row))).or_default() += 1;
+                // The lowest hashes are a fair choice, and the same each time.
+                if s.rows.len() > SAMPLE {
+                    s.rows.pop_last();
+                }
+            }
+        }
+        if years.len() > 1 {
+            log::info!(
+                "batch {}: its rows span years; each year is a part of its own",
+                batch.seq
+            );
+        }
+        Ok(s)
+    }
+
+    fn presence_query(&self, sample: &Sample) -> String {
+        let hashes: Vec<String> = sample.rows.keys().map(u64::to_string).collect();
+        let (from, to) = sample.times;
+        // The same bytes as `identity`.
+        let text = "concat(toString(toUnixTimestamp(timestamp)), '\\t', toString(resource_id), \
+             '\\t', toString(bytes_sent), '\\t', toString(request_time_milli), '\\t', \
+             toString(response_status), '\\t', toString(length(cache_status)), '\\t', cache_status, \
+             toString(length(method)), '\\t', method, toString(length(remote_addr)), '\\t', \
+             remote_addr, url)";
+        format!(
+            "SELECT xxh3({text}) AS h, count() FROM `{}`.`{}` WHERE timestamp >= toDateTime({from}) \
+             AND timestamp <= toDateTime({to}) AND h IN ({}) GROUP BY h FORMAT TabSeparated",
+            self.options.database,
+            self.options.table,
+            hashes.join(",")
+        )
+    }
+}
+
+struct Sample {
+    /// How often each row is in the batch, by its hash.
+    rows: BTreeMap<u64, u64>,
+    times: (u32, u32),
+}
+
+/// A row as one text, so that ClickHouse can hash the same.
+fn identity(row: &crate::rows::Row<'_>) -> Vec<u8> {
+    let mut text = format!(
+        "{}\t{}\t{}\t{}\t{}\t{}\t",
+        row.timestamp,
+        row.resource_id,
+        row.bytes_sent,
+        row.request_time_milli,
+        row.response_status,
+        row.cache_status.len()
+    )
+    .into_bytes();
+    text.extend_from_slice(row.cache_status);
+    for part in [row.method, row.remote_addr] {
+        text.extend_from_slice(format!("{}\t", part.len()).as_bytes());
+        text.extend_from_slice(part);
+    }
+    text.extend_from_slice(row.url);
+    text
+}
+
+fn parse(answer: &str) -> Option<BTreeMap<u64, u64>> {
+    let pair = |line: &str| {
+        let (hash, count) = line.split_once('\t')?;
+        Some((hash.parse().ok()?, count.parse().ok()?))
+    };
+    answer.lines().map(pair).collect()
+}

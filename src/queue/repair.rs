@@ -1,0 +1,374 @@
+//! Saving what is whole of a damaged queue, into a fresh one.
+//!
+//! 1. The queue's directory is copied to `queue.before-repair-TIME` and synced; nothing is touched
+//!    before that is done.
+//! 2. Every whole record and block goes into `queue.repaired`, a new sled, which is synced.
+//! 3. The two directories change places in one rename, and the damaged one is removed: the copy has
+//!    it. A crash leaves either the old queue or the new one, and in any case the copy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::trees::{Trees, entries, guarded};
+use super::verify::{Lost, sealed_sums};
+use super::{
+    Batch, BatchState, BlockHeader, DataDir, Lane, LaneState, QueueError, Range, describe, json,
+    layout, new_installation_id, unpack, verify,
+};
+use crate::record::LaneId;
+
+/// What a repair did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Where the queue is as it was.
+    pub copy: PathBuf,
+    /// Blocks saved.
+    pub blocks: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Lanes saved.
+    pub lanes: u64,
+    /// Batches saved.
+    pub batches: u64,
+    /// Offsets between which rows are lost.
+    pub lost: Vec<Lost>,
+    /// What else a person should know.
+    pub notes: Vec<String>,
+}
+
+/// Repairs the queue in `dir`.
+///
+/// # Errors
+/// [`QueueError`]: the copy, once made, stays, and `queue` is as it was or as sled left it.
+pub fn repair(dir: &DataDir, now_ms: u64) -> Result<Repaired, QueueError> {
+    let damaged = dir.queue_path();
+    let copy = dir
+        .path()
+        .join(format!("queue.before-repair-{}", now_ms / 1000));
+    let fresh = dir.path().join("queue.repaired");
+    room_for(dir.path(), &damaged)?;
+    copy_dir(&damaged, &copy)?;
+    if fresh.exists() {
+        // Of a repair that was killed.
+        fs::remove_dir_all(&fresh).map_err(|e| QueueError::io("cannot remove", &fresh, e))?;
+    }
+    let mut done = Repaired {
+        copy: copy.clone(),
+        ..Repaired::default()
+    };
+    let from = open(dir, &mut done)?;
+    let found = verify(&from, false, &|| false)?;
+    done.lost = found.damage.iter().filter_map(|d| d.lost.clone()).collect();
+    done.lost
+        .sort_by_key(|l| (l.topic.clone(), l.partition, l.from, l.to));
+    done.lost.dedup();
+    let to = Trees::open_at(&fresh)?;
+    salvage(&from, &to, &mut done)?;
+    super::origin::inherit(&from, &damaged, &to, &fresh)?;
+    guarded(|| to.db.flush().map_err(QueueError::store("flush")))?;
+    drop((from, to));
+    sync_dir(&fresh)?;
+    let io = |e: rustix::io::Errno| QueueError::io("cannot exchange", &fresh, e.into());
+    let exchange = rustix::fs::RenameFlags::EXCHANGE;
+    rustix::fs::renameat_with(rustix::fs::CWD, &fresh, rustix::fs::CWD, &damaged, exchange)
+        .map_err(io)?;
+    File::open(dir.path())
+        .and_then(|d| d.sync_all())
+        .map_err(|e| QueueError::io("cannot sync", dir.path(), e))?;
+    fs::remove_dir_all(&fresh).map_err(|e| QueueError::io("cannot remove", &fresh, e))?;
+    Ok(done)
+}
+
+/// Opens the damaged queue, without its snapshots if need be: they only repeat what is in the log.
+fn open(dir: &DataDir, done: &mut Repaired) -> Result<Trees, QueueError> {
+    let first = match Trees::open(dir) {
+        Ok(trees) => return Ok(trees),
+        Err(e) => e,
+    };
+    done.notes
+        .push(format!("sled did not open it: {}", describe(&first)));
+    let path = dir.queue_path();
+    let listed = fs::read_dir(&path).map_err(|e| QueueError::io("cannot list", &path, e))?;
+    for entry in listed.flatten() {
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            fs::remove_file(entry.path())
+                .map_err(|e| QueueError::io("cannot remove", &entry.path(), e))?;
+        }
+    }
+    match Trees::open(dir) {
+        Ok(trees) => {
+            done.notes
+                .push("opened without its snapshots, from the log alone".to_owned());
+            Ok(trees)
+        }
+        Err(e) => Err(QueueError::Damaged {
+            what: format!(
+                "nothing can be saved, sled does not open it: {}. The queue as it was is in {}; to \
+                 go on without it, move {} away: what Kafka has not seen committed is read again",
+                describe(&e),
+                done.copy.display(),
+                path.display()
+            ),
+        }),
+    }
+}
+
+fn salvage(from: &Trees, to: &Trees, done: &mut Repaired) -> Result<(), QueueError> {
+    let mut lanes: BTreeMap<LaneId, Lane> = BTreeMap::new();
+    for lane in from.lanes() {
+        match lane {
+            Ok(lane) => drop(lanes.insert(lane.id, lane)),
+            Err(e) => done.notes.push(describe(&e)),
+        }
+    }
+    let mut batches = Vec::new();
+    for batch in from.batches() {
+        match batch {
+            Ok(batch) => batches.push(batch),
+            Err(e) => done.notes.push(describe(&e)),
+        }
+    }
+    done.lanes = lanes.len() as u64;
+    lanes.values_mut().for_each(|l| (l.rows, l.bytes) = (0, 0));
+    let mut orphans: Vec<Range> = Vec::new();
+    let mut top = lanes.keys().next_back().map_or(0, |id| id.0);
+    for stored in from.blocks(layout::key(LaneId(0), 0)) {
+        let Ok((header, frame)) = stored.block else {
+            continue;
+        };
+        if unpack(&header, &frame).is_err() {
+            continue;
+        }
+        put(
+            &to.blocks,
+            &layout::key(header.lane, header.first),
+            layout::write_block(&header, &frame),
+        )?;
+        done.blocks += 1;
+        done.rows += u64::from(header.rows);
+        top = top.max(header.lane.0);
+        let batch = batches.iter().find(|b| b.covers(&header));
+        if batch.is_some_and(Batch::is_delivered) {
+            continue;
+        }
+        let lane = match lanes.get_mut(&header.lane) {
+            Some(lane) => lane,
+            None if batch.is_some() => continue,
+            None => lanes.entry(header.lane).or_insert_with(|| unknown(&header)),
+        };
+        lane.next = lane.next.max(header.next);
+        lane.rows += u64::from(header.rows);
+        lane.bytes += u64::from(header.frame_len);
+        if batch.is_none() && header.first < lane.sealed {
+            add(&mut orphans, &header);
+        }
+    }
+    let mut seqs: BTreeSet<u64> = BTreeSet::new();
+    let copied = [
+        (&from.meta, &to.meta),
+        (&from.partitions, &to.partitions),
+        (&from.quarantine, &to.quarantine),
+    ];
+    for (old, new) in copied {
+        for (key, value) in entries(old).flatten() {
+            if serde_json::from_slice::<serde_json::Value>(&value).is_ok() {
+                put(new, &key, value.to_vec())?;
+            }
+        }
+    }
+    for batch in &mut batches {
+        seqs.insert(batch.seq);
+        cut(from, batch, done)?;
+        // Nothing of it is left: its record would only fail.
+        if batch.rows > 0 || batch.state == BatchState::Acked {
+            put(&to.batches, &layout::seq_key(batch.seq), json(batch))?;
+            done.batches += 1;
+        }
+    }
+    let next_batch: u64 = super::get_json(&to.meta, b"next_batch")
+        .ok()
+        .flatten()
+        .unwrap_or(1);
+    let mut next_batch = seqs.last().map_or(1, |s| s + 1).max(next_batch);
+    // The sequence of a batch whose record is gone must not be used again either.
+    for (key, _) in entries(&from.batches).flatten() {
+        let seq = key.iter().fold(0u64, |n, b| (n << 8) | u64::from(*b));
+        next_batch = next_batch.max(seq.saturating_add(1));
+    }
+    let installation = match super::get_json::<String>(&to.meta, b"installation") {
+        Ok(Some(id)) => id,
+        _ => {
+            done.notes
+                .push("the installation id was lost; there is a new one".to_owned());
+            new_installation_id()
+        }
+    };
+    if !orphans.is_empty() {
+        let batch = orphaned(from, orphans, next_batch, &installation)?;
+        done.notes.push(format!(
+            "{} rows were in batches whose record is lost: they are batch {}, rejected, since \
+             ClickHouse may have them",
+            batch.rows, batch.seq
+        ));
+        put(&to.batches, &layout::seq_key(batch.seq), json(&batch))?;
+        done.batches += 1;
+        next_batch += 1;
+    }
+    for lane in lanes.values() {
+        put(&to.lanes, &layout::lane_key(lane.id), json(lane))?;
+    }
+    let next_lane: u32 = super::get_json(&to.meta, b"next_lane")
+        .ok()
+        .flatten()
+        .unwrap_or(1);
+    put(&to.meta, b"format", json(&layout::FORMAT))?;
+    put(&to.meta, b"installation", json(&installation))?;
+    put(&to.meta, b"next_lane", json(&next_lane.max(top + 1)))?;
+    put(&to.meta, b"next_batch", json(&next_batch))
+}
+
+/// A lane whose record is gone: which partition it was cannot be told, so its rows are held.
+fn unknown(header: &BlockHeader) -> Lane {
+    let mut lane = Lane::new(header.lane, "?", -1, header.first);
+    let why = "repair: the record that tells topic and partition is lost; `export` has the rows";
+    lane.state = LaneState::Held(why.to_owned());
+    lane
+}
+
+/// Makes a batch's record fit the blocks that are left of it. Its token stays: if ClickHouse has the
+/// whole batch, it drops what is left of it, and if not, it takes it.
+fn cut(from: &Trees, batch: &mut Batch, done: &mut Repaired) -> Result<(), QueueError> {
+    let left = sealed_sums(from, batch, &|| false)?;
+    if batch.state == BatchState::Acked || left.ranges == batch.ranges {
+        return Ok(());
+    }
+    done.notes.push(format!(
+        "batch {}: {} of {} rows are left; they go out under its token",
+        batch.seq,
+        left.rows(),
+        batch.rows
+    ));
+    (batch.rows, batch.bytes, batch.cut) = (left.rows(), left.bytes(), true);
+    batch.ranges = left.ranges;
+    batch.ranges.retain(|r| r.blocks > 0);
+    Ok(())
+}
+
+fn add(orphans: &mut Vec<Range>, header: &BlockHeader) {
+    match orphans.last_mut().filter(|r| r.lane == header.lane) {
+        Some(range) => range.to = header.next,
+        None => orphans.push(Range {
+            lane: header.lane,
+            from: header.first,
+            to: header.next,
+            blocks: 0,
+            rows: 0,
+            bytes: 0,
+        }),
+    }
+}
+
+fn orphaned(
+    from: &Trees,
+    ranges: Vec<Range>,
+    seq: u64,
+    installation: &str,
+) -> Result<Batch, QueueError> {
+    let mut batch = Batch {
+        seq,
+        token: String::new(),
+        sealed_ms: 0,
+        oldest_ms: 0,
+        ranges,
+        rows: 0,
+        bytes: 0,
+        settings: Vec::new(),
+        attempts: 0,
+        ambiguous_ms: 0,
+        may_be_stored: true,
+        state: BatchState::Rejected {
+            code: 0,
+            words: "repair: the record of its batch is lost, and ClickHouse may have the rows; \
+                    compare before you retry it"
+                .to_owned(),
+        },
+        retried: false,
+        cut: false,
+    };
+    let sums = sealed_sums(from, &batch, &|| false)?;
+    batch.token = format!("{installation}-{seq}-{:016x}", sums.digest);
+    batch.oldest_ms = sums.oldest_ms;
+    (batch.rows, batch.bytes) = (sums.rows(), sums.bytes());
+    batch.ranges = sums.ranges;
+    Ok(batch)
+}
+
+fn put(tree: &sled::Tree, key: &[u8], value: Vec<u8>) -> Result<(), QueueError> {
+    guarded(|| {
+        tree.insert(key, value)
+            .map_err(QueueError::store("write"))
+            .map(drop)
+    })
+}
+
+/// Refuses if the disk cannot hold the queue twice more.
+fn room_for(data_dir: &Path, queue: &Path) -> Result<(), QueueError> {
+    let size = size_of(queue)?;
+    let stat = rustix::fs::statvfs(data_dir)
+        .map_err(|e| QueueError::io("cannot ask for free space", data_dir, e.into()))?;
+    let free = stat.f_bavail * stat.f_frsize;
+    if free < 2 * size {
+        return Err(QueueError::NoRoom {
+            need: 2 * size,
+            free,
+        });
+    }
+    Ok(())
+}
+
+fn size_of(dir: &Path) -> Result<u64, QueueError> {
+    let io = |e| QueueError::io("cannot list", dir, e);
+    let mut size = 0;
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let meta = entry.metadata().map_err(io)?;
+        size += if meta.is_dir() {
+            size_of(&entry.path())?
+        } else {
+            meta.len()
+        };
+    }
+    Ok(size)
+}
+
+fn copy_dir(from: &Path, to: &Path) -> Result<(), QueueError> {
+    let io = |e| QueueError::io("cannot copy to", to, e);
+    fs::create_dir(to).map_err(io)?;
+    for entry in fs::read_dir(from).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let target = to.join(entry.file_name());
+        if entry.file_type().map_err(io)?.is_dir() {
+            copy_dir(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target).map_err(io)?;
+        }
+    }
+    sync_dir(to)
+}
+
+/// Makes all files of a directory and itself durable.
+fn sync_dir(dir: &Path) -> Result<(), QueueError> {
+    let io = |e| QueueError::io("cannot sync", dir, e);
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.file_type().map_err(io)?.is_dir() {
+            sync_dir(&entry.path())?;
+        } else {
+            File::open(entry.path())
+                .and_then(|f| f.sync_all())
+                .map_err(io)?;
+        }
+    }
+    File::open(dir).and_then(|d| d.sync_all()).map_err(io)
+}
