@@ -1,8 +1,10 @@
 //! RowBinary -> rows: the counterpart of [`crate::encode`], for commands that look at what is
 //! stored (`verify`, `export`, `replay --delivered`). The service itself never reads a row back.
 
+mod content;
 mod text;
 
+pub use content::{CONTENT_HASH_SQL, content_hash};
 pub use text::{Format, write_row};
 
 /// One stored row; texts are any bytes.

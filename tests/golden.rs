@@ -71,3 +71,42 @@ fn malformed_messages_are_refused_and_never_panic() {
         }
     }
 }
+
+/// The rows of `data/golden/` as `export` writes them, in `data/export/`; `tests/export_check.py` lets
+/// ClickHouse read them. `BLESS=1` writes them anew.
+#[test]
+fn exported_rows_are_those_that_clickhouse_reads_back() {
+    use anonymizer::rows::{CONTENT_HASH_SQL, Format, content_hash, rows, write_row};
+    use clap::ValueEnum as _;
+    let mut all = Vec::new();
+    for entry in manifest()["good"].as_array().unwrap() {
+        let file = entry["file"].as_str().unwrap();
+        let row = row_of(&fs::read(golden().join(file)).unwrap());
+        // The few long ones say nothing new.
+        all.extend(row.ok().filter(|r| r.len() < 2000).unwrap_or_default());
+    }
+    let mut files = vec![("hash.sql".to_owned(), CONTENT_HASH_SQL.as_bytes().to_vec())];
+    let hashes: String = rows(&all)
+        .flatten()
+        .map(|r| format!("{}\n", content_hash(&r)))
+        .collect();
+    files.push(("hashes.txt".into(), hashes.into_bytes()));
+    for format in Format::value_variants() {
+        let mut text = Vec::new();
+        rows(&all)
+            .flatten()
+            .for_each(|row| write_row(*format, &row, &mut text));
+        let name = format.to_possible_value().unwrap().get_name().to_owned();
+        files.push((format!("rows.{name}"), text));
+    }
+    assert!(rows(&all).count() > 40);
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/export");
+    for (name, bytes) in files {
+        let path = dir.join(&name);
+        if std::env::var_os("BLESS").is_some() {
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(&path, &bytes).unwrap();
+        }
+        assert!(fs::read(&path).ok() == Some(bytes), "{name} differs");
+    }
+}

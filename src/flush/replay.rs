@@ -1,12 +1,10 @@
 //! Flushing without Kafka: drain what is queued, or send delivered batches once more.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use xxhash_rust::xxh3::xxh3_64;
+use std::collections::BTreeMap;
 
 use super::{Flusher, LOOK_EVERY, now_ms};
 use crate::queue::{Batch, QueueError, unpack};
-use crate::rows::rows;
+use crate::rows::{CONTENT_HASH_SQL, content_hash, rows};
 use crate::sink::SinkError;
 
 /// Distinct rows of a batch that are asked for: a query of 40 KiB. A batch of no more is compared
@@ -88,25 +86,17 @@ impl Flusher<'_> {
             rows: BTreeMap::new(),
             times: (u32::MAX, 0),
         };
-        let mut years: BTreeSet<u32> = BTreeSet::new();
         for block in self.queue.batch_blocks(batch) {
             let (header, frame) = block?;
             let raw = unpack(&header, &frame)?;
             for row in rows(&raw).flatten() {
                 s.times = (s.times.0.min(row.timestamp), s.times.1.max(row.timestamp));
-                years.insert(row.timestamp / (366 * 86400));
-                *s.rows.entry(xxh3_64(&identity(&row))).or_default() += 1;
+                *s.rows.entry(content_hash(&row)).or_default() += 1;
                 // The lowest hashes are a fair choice, and the same each time.
                 if s.rows.len() > SAMPLE {
                     s.rows.pop_last();
                 }
             }
-        }
-        if years.len() > 1 {
-            log::info!(
-                "batch {}: its rows span years; each year is a part of its own",
-                batch.seq
-            );
         }
         Ok(s)
     }
@@ -114,14 +104,8 @@ impl Flusher<'_> {
     fn presence_query(&self, sample: &Sample) -> String {
         let hashes: Vec<String> = sample.rows.keys().map(u64::to_string).collect();
         let (from, to) = sample.times;
-        // The same bytes as `identity`.
-        let text = "concat(toString(toUnixTimestamp(timestamp)), '\\t', toString(resource_id), \
-             '\\t', toString(bytes_sent), '\\t', toString(request_time_milli), '\\t', \
-             toString(response_status), '\\t', toString(length(cache_status)), '\\t', cache_status, \
-             toString(length(method)), '\\t', method, toString(length(remote_addr)), '\\t', \
-             remote_addr, url)";
         format!(
-            "SELECT xxh3({text}) AS h, count() FROM `{}`.`{}` WHERE timestamp >= toDateTime({from}) \
+            "SELECT {CONTENT_HASH_SQL} AS h, count() FROM `{}`.`{}` WHERE timestamp >= toDateTime({from}) \
              AND timestamp <= toDateTime({to}) AND h IN ({}) GROUP BY h FORMAT TabSeparated",
             self.options.database,
             self.options.table,
@@ -134,27 +118,6 @@ struct Sample {
     /// How often each row is in the batch, by its hash.
     rows: BTreeMap<u64, u64>,
     times: (u32, u32),
-}
-
-/// A row as one text, so that ClickHouse can hash the same.
-fn identity(row: &crate::rows::Row<'_>) -> Vec<u8> {
-    let mut text = format!(
-        "{}\t{}\t{}\t{}\t{}\t{}\t",
-        row.timestamp,
-        row.resource_id,
-        row.bytes_sent,
-        row.request_time_milli,
-        row.response_status,
-        row.cache_status.len()
-    )
-    .into_bytes();
-    text.extend_from_slice(row.cache_status);
-    for part in [row.method, row.remote_addr] {
-        text.extend_from_slice(format!("{}\t", part.len()).as_bytes());
-        text.extend_from_slice(part);
-    }
-    text.extend_from_slice(row.url);
-    text
 }
 
 fn parse(answer: &str) -> Option<BTreeMap<u64, u64>> {

@@ -164,7 +164,9 @@ fn carry_out(
             let done = queue::export_to_file(&trees(), selection, true, &path, &stop)?;
             serde_json::to_value(done)?
         }
-        Request::RetryBatch { seq } => serde_json::to_value(report.queue.retry_batch(seq, now_ms())?)?,
+        Request::RetryBatch { seq } => {
+            serde_json::to_value(report.queue.retry_batch(seq, now_ms())?)?
+        }
     })
 }
 

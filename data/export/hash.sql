@@ -1,0 +1,1 @@
+xxh3(concat(toString(toUnixTimestamp(timestamp)), '\t', toString(resource_id), '\t', toString(bytes_sent), '\t', toString(request_time_milli), '\t', toString(response_status), '\t', toString(length(cache_status)), '\t', cache_status, toString(length(method)), '\t', method, toString(length(remote_addr)), '\t', remote_addr, url))
