@@ -226,6 +226,7 @@ fn delivered_batches_are_sent_again_only_if_they_are_gone() {
     forget(&w, &answer(&hashes[..1]));
     let words = w.refused(&["replay", "--delivered"]);
     assert!(words.contains("partly"), "{words}");
+    assert_eq!(w.clickhouse.rows(), 0);
     forget(&w, &answer(&hashes[..1]));
     w.ok(&["replay", "--delivered", "--force"]);
     assert!(w.clickhouse.rows() > 0);
