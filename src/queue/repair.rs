@@ -43,9 +43,7 @@ pub struct Repaired {
 /// [`QueueError`]: the copy, once made, stays, and `queue` is as it was or as sled left it.
 pub fn repair(dir: &DataDir, now_ms: u64) -> Result<Repaired, QueueError> {
     let damaged = dir.queue_path();
-    let copy = dir
-        .path()
-        .join(format!("queue.before-repair-{}", now_ms / 1000));
+    let copy = dir.path().join(format!("queue.before-repair-{now_ms}"));
     let fresh = dir.path().join("queue.repaired");
     room_for(dir.path(), &damaged)?;
     copy_dir(&damaged, &copy)?;
