@@ -15,7 +15,7 @@ use crate::consume::{Consumer, ConsumerOptions};
 use crate::flush::{FlushOptions, FlushStatus, Flusher};
 use crate::ingest::Ingest;
 use crate::ownership::{Ownership, StartAt};
-use crate::queue::{DataDir, Queue};
+use crate::queue::{DataDir, Queue, QueueError};
 use crate::runtime::config::{Config, KafkaStart};
 use crate::runtime::disk::DiskBound;
 use crate::runtime::report::Report;
@@ -28,6 +28,9 @@ use crate::store::{Feedback, Store};
 /// Blocks in flight between ingest and store: at most 128 KiB of rows each.
 const CHANNEL_BLOCKS: usize = 32;
 
+/// How long a start waits for the lock: a `status` of a stopped instance takes less.
+const LOOKED_AT: Duration = Duration::from_secs(3);
+
 /// Bound on an orderly stop. Below the 10 s that supervisors commonly grant.
 pub const STOP_WITHIN: Duration = Duration::from_secs(8);
 
@@ -36,7 +39,7 @@ pub const STOP_WITHIN: Duration = Duration::from_secs(8);
 /// # Errors
 /// The first failure of any part; by then everything committed is on the disk.
 pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
-    let queue = Queue::open(DataDir::lock(&config.data_dir)?)?;
+    let queue = Queue::open(lock(&config.data_dir)?)?;
     queue.refuse_copy()?;
     let stats = Stats::default();
     let flush_status = Mutex::new(FlushStatus::default());
@@ -145,6 +148,19 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
             let left = queue.summary()?;
             log::info!("stopped; {} rows stay queued", left.rows);
             Ok(())
+        }
+    }
+}
+
+/// Takes the data dir's lock. A command that looks at a stopped instance may hold it for a moment.
+fn lock(data_dir: &std::path::Path) -> Result<DataDir, QueueError> {
+    let deadline = std::time::Instant::now() + LOOKED_AT;
+    loop {
+        match DataDir::lock(data_dir) {
+            Err(QueueError::InUse { .. }) if std::time::Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => return other,
         }
     }
 }

@@ -20,14 +20,14 @@ impl Flusher<'_> {
     /// The order that neither loses nor doubles a batch. `begin` syncs the seal, the mark that an
     /// attempt may store it, and the limiter's slot, before the first byte leaves.
     pub(super) fn insert(&mut self, mut batch: Batch) -> Result<(), QueueError> {
-        let (stored_before, ambiguous_before) = (batch.may_be_stored, batch.ambiguous_ms);
-        batch.attempts += 1;
-        batch.may_be_stored = true;
-        batch.ambiguous_ms = now_ms();
         if batch.settings.is_empty() {
             // Made by `repair`, which knows nothing of ClickHouse.
             batch.settings = insert_settings(&batch.token, self.options.max_rows);
         }
+        let (stored_before, ambiguous_before) = (batch.may_be_stored, batch.ambiguous_ms);
+        batch.attempts += 1;
+        batch.may_be_stored = true;
+        batch.ambiguous_ms = now_ms();
         self.queue.update_batch(&batch)?;
         self.limiter.begin(&batch.token, now_ms())?;
         let request = InsertRequest {
