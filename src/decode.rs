@@ -4,6 +4,8 @@
 //! segments. Fields of newer schema versions are ignored, fields
 //! that an older writer did not know read as zero or empty.
 
+use std::ops::Range;
+
 use capnp::ErrorKind;
 use capnp::message::{Reader, ReaderOptions, ReaderSegments, SegmentArray};
 
@@ -78,6 +80,78 @@ fn read<T>(
         url: root.get_url()?.as_bytes(),
     };
     Ok(f(&record))
+}
+
+/// Where the fields of a message are, each by itself: what is broken does not hide the others.
+/// Holds no byte of a text. For quarantine, see [`crate::quarantine`].
+#[derive(PartialEq, Eq)]
+pub struct Outline {
+    /// The numbers, in the schema's order.
+    pub numbers: [u64; 5],
+    /// The bytes of `cacheStatus`, `method`, `remoteAddr` and `url` within the message.
+    pub texts: [Option<Range<usize>>; 4],
+}
+
+impl Outline {
+    /// Which of `texts` is the client's address.
+    pub const REMOTE_ADDR: usize = 2;
+}
+
+/// Finds what can be found of a message that may be cut or partly broken; `None` if it has no root.
+pub fn outline(message: &[u8]) -> Option<Outline> {
+    let segments = segments_of_cut(message)?;
+    let options = ReaderOptions {
+        traversal_limit_in_words: Some(message.len() / 8 * 5 + 64),
+        nesting_limit: 4,
+    };
+    let reader = Reader::new(SegmentArray::new(&segments), options);
+    let root = reader
+        .get_root::<http_log_capnp::http_log_record::Reader<'_>>()
+        .ok()?;
+    let range = |text: capnp::Result<capnp::text::Reader<'_>>| {
+        let text = text.ok()?.as_bytes();
+        if text.is_empty() {
+            return Some(0..0);
+        }
+        let start = (text.as_ptr() as usize).checked_sub(message.as_ptr() as usize)?;
+        (start + text.len() <= message.len()).then(|| start..start + text.len())
+    };
+    Some(Outline {
+        numbers: [
+            root.get_timestamp_epoch_milli(),
+            root.get_resource_id(),
+            root.get_bytes_sent(),
+            root.get_request_time_milli(),
+            root.get_response_status().into(),
+        ],
+        texts: [
+            range(root.get_cache_status()),
+            range(root.get_method()),
+            range(root.get_remote_addr()),
+            range(root.get_url()),
+        ],
+    })
+}
+
+/// As [`segments`], but a segment that reaches past the end ends there.
+fn segments_of_cut(message: &[u8]) -> Option<Vec<&[u8]>> {
+    let u32_at = |at: usize| {
+        let bytes = message.get(at..at.checked_add(4)?)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
+    };
+    let count = u32_at(0)?.checked_add(1)?;
+    if count > message.len() / 4 {
+        return None;
+    }
+    let mut at = (4 + 4 * count).next_multiple_of(8);
+    (0..count)
+        .map(|i| {
+            let rest = message.get(at..).unwrap_or_default();
+            let len = u32_at(4 + 4 * i)?.checked_mul(8)?.min(rest.len() / 8 * 8);
+            at += len;
+            Some(&rest[..len])
+        })
+        .collect()
 }
 
 /// The segments of a message with many: a count less one, the length of each in words, padding to a

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use rdkafka::Message as _;
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::anonymize::anonymize;
 use crate::consume::{Consumer, Event};
@@ -24,10 +23,23 @@ use crate::store::{Feedback, ToStore};
 
 /// Rows of a block before compression. zstd-1 makes about a quarter of it, 16 to 32 KiB: sled
 /// keeps larger values badly, and smaller ones compress badly.
-const BLOCK_BYTES: usize = 128 << 10;
+pub(crate) const BLOCK_BYTES: usize = 128 << 10;
 
-/// Messages kept by hash in one block; a longer run of undecodable ones closes it.
+/// Messages in quarantine that one block brings, and their bytes; a longer run of them closes it.
 const BLOCK_QUARANTINE: usize = 1024;
+const BLOCK_QUARANTINE_BYTES: usize = 1 << 20;
+
+/// Appends the row of a message to `out`, or says why it has none; `out` is then as it was.
+///
+/// # Errors
+/// The reason, without any byte of the message.
+pub fn row(message: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    match decode(message, |record| encode(&anonymize(record), out)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(e)) => Err(e.to_string()),
+        Err(e) => Err(e.to_string()),
+    }
+}
 
 /// Why ingest ended other than by request.
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +177,8 @@ struct OpenBlock {
     /// Messages below were taken already.
     next: i64,
     block: RowBlock,
+    /// Kept bytes of the block's messages in quarantine.
+    quarantine_bytes: usize,
 }
 
 impl OpenBlock {
@@ -173,6 +187,7 @@ impl OpenBlock {
             lane: start.lane,
             next: start.offset,
             block: RowBlock::default(),
+            quarantine_bytes: 0,
         }
     }
 
@@ -187,21 +202,15 @@ impl OpenBlock {
         self.next = offset + 1;
         self.block.next = self.next;
         let bytes = &mut self.block.bytes;
-        let failed = match decode(message, |record| encode(&anonymize(record), bytes)) {
-            Ok(Ok(())) => {
-                self.block.rows += 1;
-                return;
+        match row(message, bytes) {
+            Ok(()) => self.block.rows += 1,
+            Err(reason) => {
+                stats.quarantined.inc();
+                let entry = Quarantined::of(offset, reason, message);
+                self.quarantine_bytes += entry.kept.as_ref().map_or(0, |k| k.as_bytes().len());
+                self.block.quarantined.push(entry);
             }
-            Ok(Err(e)) => e.to_string(),
-            Err(e) => e.to_string(),
-        };
-        stats.quarantined.inc();
-        self.block.quarantined.push(Quarantined {
-            offset,
-            reason: failed,
-            len: message.len() as u64,
-            hash: format!("{:032x}", xxh3_128(message)),
-        });
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -209,7 +218,9 @@ impl OpenBlock {
     }
 
     fn is_full(&self) -> bool {
-        self.block.bytes.len() >= BLOCK_BYTES || self.block.quarantined.len() >= BLOCK_QUARANTINE
+        self.block.bytes.len() >= BLOCK_BYTES
+            || self.block.quarantined.len() >= BLOCK_QUARANTINE
+            || self.quarantine_bytes >= BLOCK_QUARANTINE_BYTES
     }
 
     fn take(&mut self) -> Option<RowBlock> {
@@ -220,6 +231,7 @@ impl OpenBlock {
             bytes: Vec::with_capacity(BLOCK_BYTES + (BLOCK_BYTES >> 4)),
             ..RowBlock::default()
         };
+        self.quarantine_bytes = 0;
         Some(std::mem::replace(&mut self.block, fresh))
     }
 }
@@ -261,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn an_undecodable_message_is_quarantined_without_its_bytes() {
+    fn an_undecodable_message_is_quarantined_without_its_address() {
         let stats = Stats::default();
         let mut open = open();
         open.push(10, PLAIN, &stats);
@@ -273,6 +285,7 @@ mod tests {
             panic!("{:?}", block.quarantined)
         };
         assert_eq!((q.offset, q.len), (11, 19));
+        assert_eq!(q.kept.as_ref().unwrap().as_bytes(), b"192.0.2.10 no capnp");
         assert!(!format!("{q:?}").contains("192.0.2.77"));
     }
 }

@@ -27,6 +27,7 @@
 //! # What is absent
 //! - No plaintext address reaches the disk: only [`anonymize`] makes what [`encode`] takes, and
 //!   only encoded rows reach [`queue`]. Nor does one reach a log line, an answer or a metric.
+//!   Of a message that cannot become a row only [`quarantine::Masked`] bytes are kept, or none.
 //! - Nothing below [`decode`] sees generated Cap'n Proto types, nothing but [`queue`] knows sled,
 //!   nothing but [`sink`] knows HTTP or ClickHouse's answers, nothing but [`consume`] polls Kafka.
 //! - No row is sent that another instance may send: [`ownership`].
@@ -46,6 +47,8 @@ pub mod anonymize;
 pub mod encode;
 
 pub mod rows;
+
+pub mod quarantine;
 
 pub mod ingest;
 

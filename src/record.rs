@@ -1,5 +1,7 @@
 //! The nouns that the stages pass to each other.
 
+use crate::quarantine::Masked;
+
 /// One HTTP request as the edge server logged it, borrowed from the Kafka message.
 ///
 /// `remote_addr` is the plaintext client address: this type has no `Debug` on purpose, and only
@@ -57,8 +59,8 @@ pub struct RowBlock {
     pub quarantined: Vec<Quarantined>,
 }
 
-/// A message that could not become a row. It keeps no byte of the message: what cannot be shown
-/// clean of addresses must not reach the disk.
+/// A message that could not become a row. It keeps no byte of the message but [`Masked`] ones: what
+/// cannot be shown clean of addresses must not reach the disk. Made by [`Quarantined::of`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Quarantined {
     /// Kafka offset of the message.
@@ -67,6 +69,12 @@ pub struct Quarantined {
     pub reason: String,
     /// Message length in bytes.
     pub len: u64,
-    /// XXH3-128 of the message, in hex, to recognise it in Kafka while retention lasts.
+    /// XXH3-128 of the message as it was, in hex, to recognise it in Kafka while retention lasts.
     pub hash: String,
+    /// Its bytes, masked. Kept beside the other facts, not in their JSON.
+    #[serde(skip)]
+    pub kept: Option<Masked>,
+    /// Why they are not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_kept: Option<String>,
 }

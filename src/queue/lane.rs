@@ -48,6 +48,9 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// The topic of lanes that hold retried messages: no name that Kafka takes.
+    pub const RETRIED: &'static str = "(quarantine)";
+
     /// A lane that starts reading at `start`.
     pub fn new(id: LaneId, topic: &str, partition: i32, start: i64) -> Lane {
         Lane {
@@ -67,6 +70,19 @@ impl Lane {
     pub fn topic_name(&self) -> &str {
         // No topic name contains it (Kafka allows letters, digits, `.`, `_`, `-`).
         self.topic.split('@').next().unwrap_or_default()
+    }
+
+    /// A lane of `rows` rows that came out of quarantine. Its offsets are only the rows' numbers; all
+    /// are eligible, since those of their messages were.
+    pub fn of_retried(id: LaneId, rows: u32, bytes: u64) -> Lane {
+        Lane {
+            eligible: rows.into(),
+            next: rows.into(),
+            rows: rows.into(),
+            bytes,
+            state: LaneState::Ended,
+            ..Lane::new(id, Lane::RETRIED, -1, 0)
+        }
     }
 
     /// Whether rows wait for their commit to be acknowledged or resolved.

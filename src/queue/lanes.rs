@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use sled::Transactional as _;
 
 use super::layout::{self, BlockHeader};
-use super::{Lane, LaneState, Queue, QueueError, json};
+use super::{Lane, LaneState, Queue, QueueError, json, quarantine};
 use crate::record::{LaneId, Quarantined};
 
 /// A block ready to append.
@@ -81,21 +81,32 @@ impl Queue {
             };
             layout::write_block(&header, &block.frame)
         });
+        let mut totals = state.quarantine;
+        let mut entries = Vec::new();
+        for entry in &block.quarantined {
+            let value = quarantine::write_entry(current, block.appended_ms, entry);
+            totals.add(&value);
+            entries.push((layout::key(lane, entry.offset), value));
+        }
         self.appended.fetch_add(1, Ordering::SeqCst);
-        let written = (&self.blocks, &self.lanes, &self.quarantine).transaction(
-            |(blocks, lanes, quarantine)| {
+        let written = (&self.blocks, &self.lanes, &self.quarantine, &self.meta).transaction(
+            |(blocks, lanes, quarantine, meta)| {
                 if let Some(value) = &value {
                     blocks.insert(&layout::key(lane, block.first), value.as_slice())?;
                 }
                 lanes.insert(&layout::lane_key(lane), json(&updated))?;
-                for entry in &block.quarantined {
-                    quarantine.insert(&layout::key(lane, entry.offset), json(entry))?;
+                for (key, value) in &entries {
+                    quarantine.insert(key, value.as_slice())?;
+                }
+                if !entries.is_empty() {
+                    meta.insert(super::quarantine::TOTALS, json(&totals))?;
                 }
                 Ok(())
             },
         );
         self.transaction_result("append to", written)?;
         state.lanes.insert(lane, updated);
+        state.quarantine = totals;
         Ok(true)
     }
 
@@ -160,28 +171,35 @@ impl Queue {
             }
             at = block.next;
         }
-        let quarantine: Vec<sled::IVec> = self
-            .quarantine
-            .range(layout::key(lane, drop.start)..layout::key(lane, drop.end.max(drop.start)))
-            .keys()
-            .collect::<Result<_, _>>()
-            .map_err(QueueError::store("read"))?;
+        let mut totals = state.quarantine;
+        let mut entries = Vec::new();
+        let range = layout::key(lane, drop.start)..layout::key(lane, drop.end.max(drop.start));
+        for entry in self.quarantine.range(range) {
+            let (key, value) = entry.map_err(QueueError::store("read"))?;
+            totals.remove(&value);
+            entries.push(key);
+        }
         updated.eligible = updated.eligible.max(eligible.min(updated.next));
         if drop.end >= updated.next && drop.start < updated.next {
             updated.next = drop.start.max(updated.eligible);
         }
-        let written =
-            (&self.blocks, &self.lanes, &self.quarantine).transaction(|(blocks, lanes, q)| {
+        let written = (&self.blocks, &self.lanes, &self.quarantine, &self.meta).transaction(
+            |(blocks, lanes, quarantine, meta)| {
                 for first in &dropped {
                     blocks.remove(&layout::key(lane, *first))?;
                 }
-                for key in &quarantine {
-                    q.remove(key)?;
+                for key in &entries {
+                    quarantine.remove(key)?;
+                }
+                if !entries.is_empty() {
+                    meta.insert(super::quarantine::TOTALS, json(&totals))?;
                 }
                 lanes.insert(&layout::lane_key(lane), json(&updated))?;
                 Ok(())
-            });
+            },
+        );
         self.transaction_result("settle a tail of", written)?;
+        state.quarantine = totals;
         state.lanes.insert(lane, updated);
         std::mem::drop(state);
         self.forget_if_spent(lane)?;

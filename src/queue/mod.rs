@@ -8,7 +8,7 @@
 //!   lanes       lane u32                -> JSON   Lane
 //!   blocks      lane u32 ++ first u64   -> block  (layout.rs)
 //!   batches     seq u64                 -> JSON   Batch
-//!   quarantine  lane u32 ++ offset u64  -> JSON   Quarantined
+//!   quarantine  lane u32 ++ offset u64  -> JSON   and masked bytes (quarantine.rs)
 //!   partitions  topic ++ 0 ++ partition -> JSON   next eligible offset, kept after its lanes
 //! ```
 //!
@@ -28,6 +28,7 @@ mod lane;
 mod lanes;
 mod layout;
 mod origin;
+mod quarantine;
 pub mod repair;
 mod trees;
 mod verify;
@@ -51,10 +52,11 @@ pub use lane::{Lane, LaneState};
 pub use lanes::PackedBlock;
 pub use layout::BlockHeader;
 pub use origin::Adopted;
+pub use quarantine::{Page, Position, QuarantineEntry, QuarantineTotals, Retried, Which};
 pub use trees::{StoredBlock, Trees};
 pub use verify::{Damage, Lost, Verified, unpack, verify};
 
-use crate::record::{LaneId, Quarantined};
+use crate::record::LaneId;
 use layout::FORMAT;
 
 /// The queue of one data dir. Threads share it by reference.
@@ -86,6 +88,7 @@ struct State {
     batches: BTreeMap<u64, Batch>,
     next_lane: u32,
     next_batch: u64,
+    quarantine: QuarantineTotals,
 }
 
 /// What is queued, for people and metrics.
@@ -107,6 +110,8 @@ pub struct Summary {
     pub delivered_bytes: u64,
     /// Messages in quarantine.
     pub quarantined: u64,
+    /// Their bytes, and how many were dropped.
+    pub quarantine: QuarantineTotals,
     /// Every lane.
     pub lanes: Vec<Lane>,
     /// Every batch.
@@ -150,6 +155,7 @@ impl Queue {
             batches: BTreeMap::new(),
             next_lane: get_json(&meta, b"next_lane")?.unwrap_or(1),
             next_batch: get_json(&meta, b"next_batch")?.unwrap_or(1),
+            quarantine: QuarantineTotals::default(),
         };
         for lane in read_all::<Lane>(&lanes, "lane")? {
             state.lanes.insert(lane.id, lane);
@@ -175,6 +181,10 @@ impl Queue {
             dir,
         };
         queue.note_origin()?;
+        queue.state().quarantine = match get_json(&queue.meta, quarantine::TOTALS)? {
+            Some(totals) => totals,
+            None => queue.count_quarantine()?,
+        };
         queue.end_open_lanes()?;
         queue.finish_acked()?;
         queue.sync()?;
@@ -233,11 +243,12 @@ impl Queue {
     /// # Errors
     /// [`QueueError`] if the oldest block of a lane cannot be read.
     pub fn summary(&self) -> Result<Summary, QueueError> {
-        let (lanes, batches): (Vec<Lane>, Vec<Batch>) = {
+        let (lanes, batches, quarantine): (Vec<Lane>, Vec<Batch>, _) = {
             let state = self.state();
             (
                 state.lanes.values().cloned().collect(),
                 state.batches.values().cloned().collect(),
+                state.quarantine,
             )
         };
         let delivered = || {
@@ -260,7 +271,8 @@ impl Queue {
             oldest_ms,
             delivered_rows: delivered().map(|b| b.rows).sum(),
             delivered_bytes: delivered().map(|b| b.bytes).sum(),
-            quarantined: self.quarantine.len() as u64,
+            quarantined: quarantine.entries,
+            quarantine,
             lanes,
             batches,
         })
@@ -297,21 +309,6 @@ impl Queue {
                     )
                 }
             }
-        })
-    }
-
-    /// Every quarantined message, with the lane that read it.
-    pub fn quarantined(
-        &self,
-    ) -> impl Iterator<Item = Result<(LaneId, Quarantined), QueueError>> + '_ {
-        self.quarantine.iter().map(|entry| {
-            let (key, value) = entry.map_err(QueueError::store("read"))?;
-            let damaged = || QueueError::Damaged {
-                what: format!("quarantine entry {key:02x?}"),
-            };
-            let (lane, _) = layout::parse_key(&key).ok_or_else(damaged)?;
-            let entry = serde_json::from_slice(&value).map_err(|_| damaged())?;
-            Ok((lane, entry))
         })
     }
 

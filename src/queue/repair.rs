@@ -14,7 +14,7 @@ use super::trees::{Trees, entries, guarded};
 use super::verify::{Lost, sealed_sums};
 use super::{
     Batch, BatchState, BlockHeader, DataDir, Lane, LaneState, QueueError, Range, describe, json,
-    layout, new_installation_id, unpack, verify,
+    layout, new_installation_id, quarantine, unpack, verify,
 };
 use crate::record::LaneId;
 
@@ -170,7 +170,13 @@ fn salvage(from: &Trees, to: &Trees, done: &mut Repaired) -> Result<(), QueueErr
     ];
     for (old, new) in copied {
         for (key, value) in entries(old).flatten() {
-            if serde_json::from_slice::<serde_json::Value>(&value).is_ok() {
+            // Entries have bytes behind their JSON, and are counted again.
+            let whole = if std::ptr::eq(old, &from.quarantine) {
+                quarantine::is_whole(&key, &value)
+            } else {
+                serde_json::from_slice::<serde_json::Value>(&value).is_ok()
+            };
+            if whole && *key != *quarantine::TOTALS {
                 put(new, &key, value.to_vec())?;
             }
         }

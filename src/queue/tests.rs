@@ -1,6 +1,7 @@
 //! The queue against its own promises, on a real sled in a temporary directory.
 
 use super::*;
+use crate::record::Quarantined;
 
 mod rescue;
 
@@ -177,12 +178,7 @@ fn a_batch_that_may_be_stored_is_never_regrouped() {
 fn a_tail_dropped_is_gone_with_its_quarantine() {
     let mut f = Fixture::new();
     let lane = f.lane(0, 3, 1);
-    let entry = |offset| Quarantined {
-        offset,
-        reason: "r".into(),
-        len: 1,
-        hash: "h".into(),
-    };
+    let entry = |offset| Quarantined::of(offset, "r".into(), b"m");
     let block = PackedBlock {
         first: 30,
         next: 32,

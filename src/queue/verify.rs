@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::layout::{self, BlockHeader, FORMAT};
 use super::trees::{Trees, entries};
 use super::{Batch, BatchState, Lane, QueueError, Range, describe};
-use crate::record::{LaneId, Quarantined};
+use crate::record::LaneId;
 use crate::rows::rows;
 
 /// How often a lane or batch that changes under a look is looked at again.
@@ -201,9 +201,7 @@ impl Look<'_> {
         for entry in entries(&self.trees.quarantine) {
             match entry {
                 Ok((key, value)) => {
-                    let read = serde_json::from_slice::<Quarantined>(&value);
-                    let offset = layout::parse_key(&key).map(|(_, offset)| offset);
-                    if read.is_ok_and(|q| Some(q.offset) == offset) {
+                    if super::quarantine::is_whole(&key, &value) {
                         self.found.quarantined += 1;
                     } else {
                         self.damage("quarantine", format!("entry {key:02x?}"), None);

@@ -140,8 +140,12 @@ impl<'a> Program<'a> {
         }
         let mut quarantined = 0;
         for entry in queue.quarantined() {
-            let text = serde_json::to_string(&entry.unwrap()).unwrap();
+            let entry = entry.unwrap();
+            let text = serde_json::to_string(&entry).unwrap();
             *self.answers.borrow_mut() += &format!("{text}\n");
+            if let Some(kept) = &entry.message.kept {
+                *self.answers.borrow_mut() += &String::from_utf8_lossy(kept.as_bytes());
+            }
             quarantined += 1;
         }
         Stored {
