@@ -80,7 +80,8 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         config.data_dir.clone(),
         config.max_queue_bytes,
         config.min_free_disk,
-    );
+    )
+    .with_quarantine(config.max_quarantine_bytes, config.quarantine_full);
     let mut store = Store::new(&queue, ownership, disk, &feedback, shutdown, &stats)?;
 
     let web = http::Server::bind(config.http_listen)?;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 
 use crate::ownership::{AssignError, CommitError, Group, Ownership, Start};
-use crate::queue::{PackedBlock, Queue, QueueError};
-use crate::record::{LaneId, RowBlock};
+use crate::queue::{LaneState, PackedBlock, Queue, QueueError};
+use crate::record::{LaneId, Quarantined, RowBlock};
 use crate::runtime::clock::now_ms;
 use crate::runtime::disk::DiskBound;
 use crate::runtime::shutdown::Shutdown;
@@ -219,11 +219,36 @@ impl<'a, G: Group> Store<'a, G> {
             appended_ms: now_ms(),
             quarantined: block.quarantined,
         };
+        self.make_room(lane, &packed)?;
         if self.queue.append(lane, &packed)? {
             self.unsynced = true;
             self.unsynced_bytes += packed.frame.len() as u64;
             self.uncommitted_bytes += packed.frame.len() as u64;
             self.stats.rows_appended.inc_by(u64::from(packed.rows));
+        }
+        Ok(())
+    }
+
+    /// Drops the oldest messages in quarantine for those of `block`, if the settings say so.
+    fn make_room(&self, lane: LaneId, block: &PackedBlock) -> Result<(), StoreError> {
+        let Some(max) = self.disk.quarantine_drops_beyond() else {
+            return Ok(());
+        };
+        let need = block.quarantined.iter().map(stored_bytes).sum();
+        // Rows of an ended lane are not stored, and nothing is lost for them.
+        let open = self.queue.lane(lane).map(|l| l.state) == Some(LaneState::Open);
+        if need == 0 || !open {
+            return Ok(());
+        }
+        let gone = self.queue.drop_oldest_quarantined(need, max)?;
+        if !gone.is_empty() {
+            let places: Vec<String> = gone.iter().map(|e| e.place()).collect();
+            log::error!(
+                "{} messages in quarantine are lost: it is full (max_quarantine_bytes is {max}, \
+                 quarantine_full is drop-oldest): {}",
+                gone.len(),
+                places.join(", ")
+            );
         }
         Ok(())
     }
@@ -314,7 +339,15 @@ impl<'a, G: Group> Store<'a, G> {
     }
 
     fn bound(&mut self) {
-        let reason = if self.uncommitted_bytes >= TAIL_BYTES {
+        let quarantine = self.disk.quarantine_exceeded(self.queue);
+        // Only a person can end it.
+        let level = match quarantine {
+            Some(_) => log::Level::Error,
+            None => log::Level::Warn,
+        };
+        let reason = if quarantine.is_some() {
+            quarantine
+        } else if self.uncommitted_bytes >= TAIL_BYTES {
             Some(format!(
                 "{} MiB wait for a commit that Kafka does not acknowledge",
                 self.uncommitted_bytes >> 20
@@ -328,11 +361,21 @@ impl<'a, G: Group> Store<'a, G> {
             .swap(reason.is_some(), Ordering::Relaxed);
         self.stats.paused.set(i64::from(reason.is_some()));
         match (was, reason) {
-            (false, Some(why)) => log::warn!("reading from Kafka pauses: {why}"),
+            (false, Some(why)) => log::log!(level, "reading from Kafka pauses: {why}"),
             (true, None) => log::info!("reading from Kafka goes on"),
             _ => {}
         }
     }
+}
+
+/// About what a message takes in quarantine: its facts, and its bytes if they are kept.
+fn stored_bytes(message: &Quarantined) -> u64 {
+    const FACTS: u64 = 400;
+    FACTS
+        + message
+            .kept
+            .as_ref()
+            .map_or(0, |k| k.as_bytes().len() as u64)
 }
 
 fn describe(starts: &[Start]) -> String {
@@ -350,7 +393,8 @@ mod tests {
 
     use super::*;
     use crate::ownership::{Committed, GroupError, OffsetCommit, StartAt};
-    use crate::queue::DataDir;
+    use crate::queue::{DataDir, Which};
+    use crate::runtime::config::QuarantineFull;
     use crossbeam_channel::bounded;
 
     /// A coordinator that notes for each commit whether all appends were synced by then.
@@ -417,6 +461,61 @@ mod tests {
             bytes: vec![7; 10 * rows as usize],
             quarantined: Vec::new(),
         }
+    }
+
+    fn bad_block(first: i64, messages: i64) -> RowBlock {
+        let bad = |offset| Quarantined::of(offset, "no".into(), &[b'a'; 1000]);
+        RowBlock {
+            first,
+            next: first + messages,
+            quarantined: (first..first + messages).map(bad).collect(),
+            ..RowBlock::default()
+        }
+    }
+
+    fn bound_quarantine(store: &mut Store<'_, Watcher<'_>>, max: u64, full: QuarantineFull) {
+        let dir = store.queue.dir().path().to_owned();
+        store.disk = DiskBound::new(dir, u64::MAX, 0).with_quarantine(max, full);
+    }
+
+    #[test]
+    fn a_full_quarantine_pauses_reading_until_there_is_room() {
+        with_store(|store, _, queue| {
+            bound_quarantine(store, 5000, QuarantineFull::Pause);
+            let start = assign(store);
+            store
+                .handle(ToStore::Block(start.lane, bad_block(0, 8)))
+                .unwrap();
+            store.bound();
+            assert!(store.feedback.pause.load(Ordering::Relaxed));
+            assert_eq!(queue.quarantine_totals().entries, 8, "nothing is dropped");
+            queue.drop_quarantined(Which::default()).unwrap();
+            store.bound();
+            assert!(!store.feedback.pause.load(Ordering::Relaxed));
+        });
+    }
+
+    #[test]
+    fn a_full_quarantine_drops_its_oldest_if_it_is_told_to() {
+        with_store(|store, _, queue| {
+            bound_quarantine(store, 10_000, QuarantineFull::DropOldest);
+            let start = assign(store);
+            for i in 0..4 {
+                store
+                    .handle(ToStore::Block(start.lane, bad_block(3 * i, 3)))
+                    .unwrap();
+            }
+            store.bound();
+            assert!(!store.feedback.pause.load(Ordering::Relaxed));
+            let totals = queue.quarantine_totals();
+            assert_eq!(totals.entries + totals.dropped, 12);
+            assert!(totals.dropped > 0 && totals.bytes <= 10_000, "{totals:?}");
+            let left: Vec<i64> = queue
+                .quarantined()
+                .map(|e| e.unwrap().message.offset)
+                .collect();
+            assert_eq!(left.last(), Some(&11), "the oldest went: {left:?}");
+        });
     }
 
     #[test]

@@ -113,6 +113,10 @@ settings! {
         "SIZE", "100GiB", "Most bytes the queue may hold; at that, reading from Kafka pauses";
     min_free_disk: u64 = "2GiB", parse::bytes(0, u64::MAX),
         "SIZE", "2GiB", "Free space on the queue's disk below which reading from Kafka pauses";
+    max_quarantine_bytes: u64 = "1GiB", parse::bytes(MIB, u64::MAX),
+        "SIZE", "1GiB", "Most bytes of messages in quarantine; at that, see quarantine_full";
+    quarantine_full: QuarantineFull = "pause", parse::quarantine_full,
+        "WHAT", "pause", "What a full quarantine does: pause reading, or lose its oldest messages";
     sync_interval: Duration = "250ms", parse::time(Duration::from_millis(10), Duration::from_secs(10)),
         "TIME", "250ms", "Longest time a record waits before it is made durable";
     keep_delivered: Duration = "0s", parse::time(Duration::ZERO, 30 * DAY),
@@ -132,6 +136,15 @@ pub enum KafkaStart {
     Latest,
     /// Nowhere: stop and let the operator decide.
     Stop,
+}
+
+/// What happens when the quarantine is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuarantineFull {
+    /// Reading from Kafka pauses until a person makes room.
+    Pause,
+    /// The oldest messages are dropped, each named in the log.
+    DropOldest,
 }
 
 /// What was typed on the command line; the raw half of the configuration.

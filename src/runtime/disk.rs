@@ -1,8 +1,9 @@
-//! The disk bound: how much may be queued, and how much must stay free.
+//! The disk bounds: how much may be queued or in quarantine, and how much must stay free.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::config::QuarantineFull;
 use crate::queue::Queue;
 
 /// How old an answer about the disk may be.
@@ -17,6 +18,8 @@ const SLED_FACTOR: f64 = 1.5;
 pub struct DiskBound {
     max_queue_bytes: u64,
     min_free_disk: u64,
+    max_quarantine_bytes: u64,
+    quarantine_full: QuarantineFull,
     path: PathBuf,
     looked: Option<Instant>,
     reason: Option<String>,
@@ -28,10 +31,37 @@ impl DiskBound {
         DiskBound {
             max_queue_bytes,
             min_free_disk,
+            max_quarantine_bytes: u64::MAX,
+            quarantine_full: QuarantineFull::Pause,
             path,
             looked: None,
             reason: None,
         }
+    }
+
+    /// Also bounds the quarantine.
+    pub fn with_quarantine(mut self, max_bytes: u64, full: QuarantineFull) -> DiskBound {
+        self.max_quarantine_bytes = max_bytes;
+        self.quarantine_full = full;
+        self
+    }
+
+    /// Why nothing more should be read until a person has looked at the quarantine.
+    pub fn quarantine_exceeded(&self, queue: &Queue) -> Option<String> {
+        let bytes = queue.quarantine_totals().bytes;
+        let full = bytes >= self.max_quarantine_bytes;
+        (full && self.quarantine_full == QuarantineFull::Pause).then(|| {
+            format!(
+                "{bytes} bytes are in quarantine, max_quarantine_bytes is {}; retry or drop them \
+                 (anonymizer quarantine), or set quarantine_full to drop-oldest",
+                self.max_quarantine_bytes
+            )
+        })
+    }
+
+    /// The bytes that the quarantine may hold, if room is made by dropping.
+    pub fn quarantine_drops_beyond(&self) -> Option<u64> {
+        (self.quarantine_full == QuarantineFull::DropOldest).then_some(self.max_quarantine_bytes)
     }
 
     /// Why nothing more should be read now, if a bound is met. Looks once a second.

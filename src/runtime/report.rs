@@ -79,6 +79,10 @@ impl Report<'_> {
         self.stats.queue_bytes.set(q.bytes as i64);
         self.stats.queue_disk_bytes.set(status.disk_bytes as i64);
         self.stats.queue_oldest_seconds.set(age as i64);
+        self.stats.quarantine_bytes.set(q.quarantine.bytes as i64);
+        self.stats
+            .quarantine_dropped
+            .set(q.quarantine.dropped as i64);
         let held = q
             .lanes
             .iter()
@@ -167,7 +171,18 @@ impl std::fmt::Display for Status {
             )?;
         }
         writeln!(f, "oldest row      {}", at(q.oldest_ms))?;
-        writeln!(f, "quarantined     {} messages", q.quarantined)?;
+        writeln!(
+            f,
+            "quarantined     {} messages, {} bytes",
+            q.quarantined, q.quarantine.bytes
+        )?;
+        if q.quarantine.dropped > 0 {
+            writeln!(
+                f,
+                "LOST            {} messages dropped from a full quarantine",
+                q.quarantine.dropped
+            )?;
+        }
         if self.live {
             writeln!(f, "partitions      {:?}", self.partitions)?;
         }

@@ -23,6 +23,8 @@ pub struct Stats {
     pub rows_appended: Counter,
     pub rows_inserted: Counter,
     pub quarantined: Counter,
+    pub quarantine_bytes: Gauge,
+    pub quarantine_dropped: Gauge,
     pub commits_failed: Counter,
     pub inserts: Family<Outcome, Counter>,
     pub queue_rows: Gauge,
@@ -57,6 +59,16 @@ impl Stats {
             "quarantined",
             "Messages that could not become rows",
             self.quarantined.clone(),
+        );
+        r.register(
+            "quarantine_bytes",
+            "Bytes of the messages in quarantine",
+            self.quarantine_bytes.clone(),
+        );
+        r.register(
+            "quarantine_dropped",
+            "Messages in quarantine that were dropped for room, ever: each is lost",
+            self.quarantine_dropped.clone(),
         );
         r.register(
             "commits_failed",

@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::KafkaStart;
+use super::{KafkaStart, QuarantineFull};
 
 pub(super) const KIB: u64 = 1 << 10;
 pub(super) const MIB: u64 = 1 << 20;
@@ -88,6 +88,14 @@ pub(super) fn kafka_start(text: &str) -> Parsed<KafkaStart> {
         "latest" => Ok(KafkaStart::Latest),
         "stop" => Ok(KafkaStart::Stop),
         _ => Err("earliest, latest or stop".into()),
+    }
+}
+
+pub(super) fn quarantine_full(text: &str) -> Parsed<QuarantineFull> {
+    match text.trim() {
+        "pause" => Ok(QuarantineFull::Pause),
+        "drop-oldest" => Ok(QuarantineFull::DropOldest),
+        _ => Err("pause or drop-oldest".into()),
     }
 }
 

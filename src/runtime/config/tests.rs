@@ -74,6 +74,8 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(c.request_timeout, Duration::from_secs(120));
     assert_eq!((c.max_body_bytes, c.max_batch_rows), (64 << 20, 1_000_000));
     assert_eq!((c.max_queue_bytes, c.min_free_disk), (100 << 30, 2 << 30));
+    assert_eq!(c.max_quarantine_bytes, 1 << 30);
+    assert_eq!(c.quarantine_full, QuarantineFull::Pause);
     assert_eq!(c.sync_interval, Duration::from_millis(250));
     assert!(!c.no_create_tables);
     assert_eq!(c.http_listen, "127.0.0.1:9464".parse().unwrap());
