@@ -56,7 +56,7 @@ pub fn decode<T>(message: &[u8], f: impl FnOnce(&Record<'_>) -> T) -> Result<T, 
         Ok(reader) => read(&reader, f),
         // The library's table ends at 512 segments; the format's does not.
         Err(e) if matches!(e.kind, ErrorKind::InvalidNumberOfSegments(_)) => {
-            let segments = segments(message).ok_or(e)?;
+            let segments = segments(message, false).ok_or(e)?;
             read(&Reader::new(SegmentArray::new(&segments), limits), f)
         }
         Err(e) => Err(e.into()),
@@ -99,7 +99,7 @@ impl Outline {
 
 /// Finds what can be found of a message that may be cut or partly broken; `None` if it has no root.
 pub fn outline(message: &[u8]) -> Option<Outline> {
-    let segments = segments_of_cut(message)?;
+    let segments = segments(message, true)?;
     let options = ReaderOptions {
         traversal_limit_in_words: Some(message.len() / 8 * 5 + 64),
         nesting_limit: 4,
@@ -133,30 +133,10 @@ pub fn outline(message: &[u8]) -> Option<Outline> {
     })
 }
 
-/// As [`segments`], but a segment that reaches past the end ends there.
-fn segments_of_cut(message: &[u8]) -> Option<Vec<&[u8]>> {
-    let u32_at = |at: usize| {
-        let bytes = message.get(at..at.checked_add(4)?)?;
-        Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
-    };
-    let count = u32_at(0)?.checked_add(1)?;
-    if count > message.len() / 4 {
-        return None;
-    }
-    let mut at = (4 + 4 * count).next_multiple_of(8);
-    (0..count)
-        .map(|i| {
-            let rest = message.get(at..).unwrap_or_default();
-            let len = u32_at(4 + 4 * i)?.checked_mul(8)?.min(rest.len() / 8 * 8);
-            at += len;
-            Some(&rest[..len])
-        })
-        .collect()
-}
-
-/// The segments of a message with many: a count less one, the length of each in words, padding to a
-/// word, then the segments (Cap'n Proto, "Serialization Over a Stream").
-fn segments(message: &[u8]) -> Option<Vec<&[u8]>> {
+/// The segments of a message: a count less one, the length of each in words, padding to a word, then
+/// the segments (Cap'n Proto, "Serialization Over a Stream"). Of a message that may be cut, a segment
+/// that reaches past the end ends there.
+fn segments(message: &[u8], cut: bool) -> Option<Vec<&[u8]>> {
     let u32_at = |at: usize| {
         let bytes = message.get(at..at.checked_add(4)?)?;
         Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
@@ -166,13 +146,16 @@ fn segments(message: &[u8]) -> Option<Vec<&[u8]>> {
     if count > message.len() / 4 {
         return None;
     }
+    let mut segments = Vec::with_capacity(count);
     let mut at = (4 + 4 * count).next_multiple_of(8);
-    (0..count)
-        .map(|i| {
-            let len = u32_at(4 + 4 * i)?.checked_mul(8)?;
-            let segment = message.get(at..at.checked_add(len)?)?;
-            at += len;
-            Some(segment)
-        })
-        .collect()
+    for i in 0..count {
+        let rest = message.get(at..).unwrap_or_default();
+        let mut len = u32_at(4 + 4 * i)?.checked_mul(8)?;
+        if cut {
+            len = len.min(rest.len() / 8 * 8);
+        }
+        segments.push(rest.get(..len)?);
+        at += len;
+    }
+    Some(segments)
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod allocations;
 pub mod fake_clickhouse;
 pub mod kafka;
 pub mod program;
