@@ -5,7 +5,7 @@ mod allocator;
 use std::process::ExitCode;
 
 use anonymizer::cli::{
-    adopt, batches, check, export, produce, repair, replay, run, status, verify,
+    adopt, batches, check, export, produce, quarantine, repair, replay, run, status, verify,
 };
 use anonymizer::runtime::config::Settings;
 use clap::{Parser, Subcommand};
@@ -42,6 +42,9 @@ enum Command {
     Repair,
     /// Make a copied or restored data dir an installation of its own
     Adopt(adopt::AdoptArgs),
+    /// List, show, export, retry or drop the messages that could not become rows
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Produce synthetic records into Kafka
     Produce(produce::ProduceArgs),
 }
@@ -70,6 +73,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Replay(args) => replay::run(args, &config),
         Command::Repair => repair::run(&config),
         Command::Adopt(args) => adopt::run(args, &config),
+        Command::Quarantine(command) => quarantine::run(command, &config),
         Command::Produce(args) => produce::run(args, &config),
     }
 }

@@ -5,6 +5,7 @@ pub mod batches;
 pub mod check;
 pub mod export;
 pub mod produce;
+pub mod quarantine;
 pub mod repair;
 pub mod replay;
 pub mod run;

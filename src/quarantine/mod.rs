@@ -15,6 +15,7 @@
 //! unknown one of a later schema it stays.
 
 pub mod address;
+pub mod ask;
 mod form;
 
 use xxhash_rust::xxh3::xxh3_128;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::clock::now_ms;
 use super::report::Report;
 use super::shutdown::Shutdown;
+use crate::quarantine::ask::Ask;
 use crate::queue::{self, DataDir, SOCKET_FILE, Selection, Trees};
 
 /// How long a stop request may go unnoticed.
@@ -47,6 +48,8 @@ pub enum Request {
         /// Its number.
         seq: u64,
     },
+    /// A step of `quarantine`.
+    Quarantine(Ask),
 }
 
 impl Request {
@@ -167,6 +170,7 @@ fn carry_out(
         Request::RetryBatch { seq } => {
             serde_json::to_value(report.queue.retry_batch(seq, now_ms())?)?
         }
+        Request::Quarantine(ask) => ask.answer(report.queue)?,
     })
 }
 
