@@ -86,9 +86,10 @@ impl DiskBound {
             Err(e) => return Some(format!("cannot ask for free disk space: {e}")),
         };
         // Space inside sled's file counts as free, or a full queue could never go on.
+        let held = queued + queue.quarantine_totals().bytes;
         let reusable = queue
             .disk_bytes()
-            .saturating_sub((queued as f64 * SLED_FACTOR) as u64);
+            .saturating_sub((held as f64 * SLED_FACTOR) as u64);
         (free + reusable < self.min_free_disk).then(|| {
             format!(
                 "{free} bytes of disk are free, min_free_disk is {}",
