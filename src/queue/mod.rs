@@ -26,7 +26,7 @@ mod export;
 mod keep;
 mod lane;
 mod lanes;
-mod layout;
+pub mod layout;
 mod origin;
 mod quarantine;
 pub mod repair;

@@ -1,0 +1,25 @@
+//! Any bytes are a record or an error, the same at every alignment, and never a panic.
+#![no_main]
+
+use anonymizer::anonymize::anonymize;
+use anonymizer::decode::{decode, outline};
+use anonymizer::encode::encode;
+
+fn row(message: &[u8]) -> Result<Vec<u8>, String> {
+    let mut out = Vec::new();
+    match decode(message, |r| encode(&anonymize(r), &mut out)) {
+        Ok(Ok(())) => Ok(out),
+        Ok(Err(e)) => Err(e.to_string()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+libfuzzer_sys::fuzz_target!(|message: &[u8]| {
+    let first = row(message);
+    let mut shifted = vec![0];
+    shifted.extend_from_slice(message);
+    assert_eq!(row(&shifted[1..]), first);
+    // What decodes as a whole is found field by field as well.
+    let found = outline(message).is_some_and(|o| o.texts.iter().all(Option::is_some));
+    assert!(found || decode(message, |_| ()).is_err());
+});
