@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::QueueError;
+use super::trees::guarded;
 
 /// sled's directory below the data dir.
 pub const QUEUE_DIR: &str = "queue";
@@ -21,6 +22,9 @@ pub const SOCKET_FILE: &str = "control.sock";
 const SEGMENT_BYTES: usize = 8 << 20;
 /// sled's own default is 1 GiB. Blocks are written once and read once, so a cache gains little.
 const CACHE_BYTES: u64 = 1 << 20;
+
+/// Where a queue is made, before it gets its name.
+const NEW_QUEUE_DIR: &str = "queue.new";
 
 /// Exclusive ownership of a data dir, for as long as it lives.
 #[derive(Debug)]
@@ -82,7 +86,9 @@ impl DataDir {
 /// holds everything.
 pub fn open_sled(dir: &DataDir) -> Result<(sled::Db, File), QueueError> {
     let path = dir.queue_path();
-    let fresh = !path.exists();
+    if !path.exists() {
+        create(dir, &path)?;
+    }
     let open = || sled_config(&path).open();
     let db = match open() {
         Err(sled::Error::Corruption { .. }) if move_generating_aside(&path)? => open(),
@@ -94,15 +100,43 @@ pub fn open_sled(dir: &DataDir) -> Result<(sled::Db, File), QueueError> {
     })?;
     let data_file = path.join("db");
     let file = File::open(&data_file).map_err(|e| QueueError::io("cannot open", &data_file, e))?;
-    if fresh {
-        // The names of new files are durable only once their directories are.
-        for dir in [&path, dir.path()] {
-            File::open(dir)
-                .and_then(|d| d.sync_all())
-                .map_err(|e| QueueError::io("cannot sync directory", dir, e))?;
-        }
-    }
     Ok((db, file))
+}
+
+/// Makes an empty queue, and gives it its name once it is durable as a whole. sled never syncs its
+/// `conf`, without which it opens nothing, nor the names of its files.
+fn create(dir: &DataDir, path: &Path) -> Result<(), QueueError> {
+    let new = dir.path().join(NEW_QUEUE_DIR);
+    match fs::remove_dir_all(&new) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(QueueError::io("cannot remove", &new, e));
+        }
+        _ => {}
+    }
+    let open = || sled_config(&new).open().map_err(QueueError::store("make"));
+    // sled panics where its last sync fails while it closes.
+    guarded(|| open().map(drop)).map_err(|e| match e {
+        QueueError::Damaged { what } => {
+            QueueError::io("cannot make", &new, std::io::Error::other(what))
+        }
+        other => other,
+    })?;
+    for part in ["conf", "db", "blobs", ""] {
+        let part = new.join(part);
+        sync_path(&part).map_err(|e| QueueError::io("cannot sync", &part, e))?;
+    }
+    fs::rename(&new, path).map_err(|e| QueueError::io("cannot rename to", path, e))?;
+    // The data dir itself may be new, too.
+    let data_dir = dir.path().canonicalize();
+    let data_dir = data_dir.map_err(|e| QueueError::io("cannot find", dir.path(), e))?;
+    for part in [Some(&*data_dir), data_dir.parent()].into_iter().flatten() {
+        sync_path(part).map_err(|e| QueueError::io("cannot sync directory", part, e))?;
+    }
+    Ok(())
+}
+
+fn sync_path(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 /// The one way in which sled is opened.

@@ -293,3 +293,36 @@ fn a_layout_of_another_version_is_refused() {
         .unwrap();
     assert!(error.to_string().contains("layout version"), "{error}");
 }
+
+#[test]
+fn a_snapshot_that_a_kill_left_half_made_does_not_keep_the_queue_shut() {
+    // Empty, cut short, and garbage, each as the newest snapshot.
+    for content in [&b""[..], b"short", &[0xa5; 900]] {
+        let mut f = Fixture::new();
+        let lane = f.lane(0, 3, 1);
+        f.queue = None;
+        let left = f
+            .dir
+            .path()
+            .join(QUEUE_DIR)
+            .join("snap.00FFFFFFFFFFFFFF.generating");
+        std::fs::write(&left, content).unwrap();
+        f.reopen();
+        assert_eq!(f.q().lane(lane).unwrap().rows, 30);
+        assert_eq!(f.q().blocks().count(), 3);
+        assert!(!left.exists());
+        f.reopen();
+        assert_eq!(f.q().blocks().count(), 3);
+    }
+}
+
+#[test]
+fn a_queue_that_was_never_made_whole_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let half = dir.path().join("queue.new");
+    std::fs::create_dir(&half).unwrap();
+    std::fs::write(half.join("conf"), "cut").unwrap();
+    let queue = Queue::open(DataDir::lock(dir.path()).unwrap()).unwrap();
+    assert_eq!(queue.summary().unwrap().rows, 0);
+    assert!(!half.exists());
+}
