@@ -3,7 +3,7 @@
 use anyhow::bail;
 
 use crate::cli::{Owned, reach_or_lock};
-use crate::queue::{Damage, Trees, Verified, verify};
+use crate::queue::{Damage, QueueError, Trees, Verified, verify};
 use crate::runtime::config::Config;
 use crate::runtime::control::Request;
 
@@ -23,13 +23,15 @@ pub fn run(args: &VerifyArgs, config: &Config) -> anyhow::Result<()> {
     let found: Verified = match reach_or_lock(&config.data_dir, &Request::Verify)? {
         Owned::Live(answer) => serde_json::from_value(answer)?,
         Owned::Locked(dir) => match Trees::open(&dir) {
-            Ok(trees) => verify(&trees, false, &|| false)?,
+            Ok(trees) => {
+                let mut found = verify(&trees, false, &|| false)?;
+                if let Err(e) = trees.refuse_cut_off(&dir) {
+                    found.damage.push(of_store(e));
+                }
+                found
+            }
             Err(e) => Verified {
-                damage: vec![Damage {
-                    part: "store".to_owned(),
-                    what: format!("{:#}", anyhow::Error::from(e)),
-                    lost: None,
-                }],
+                damage: vec![of_store(e)],
                 ..Verified::default()
             },
         },
@@ -42,6 +44,14 @@ pub fn run(args: &VerifyArgs, config: &Config) -> anyhow::Result<()> {
     match found.damage.len() {
         0 => Ok(()),
         n => bail!("{n} damaged; `anonymizer repair` saves what is whole, after a copy"),
+    }
+}
+
+fn of_store(e: QueueError) -> Damage {
+    Damage {
+        part: "store".to_owned(),
+        what: format!("{:#}", anyhow::Error::from(e)),
+        lost: None,
     }
 }
 

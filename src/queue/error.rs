@@ -100,6 +100,20 @@ pub enum QueueError {
     /// A long look at the queue was ended by a stop request. Nothing was changed.
     #[error("ended early: the program was asked to stop")]
     Stopped,
+    /// sled could not read the end of its log, and cut it off.
+    #[error(
+        "the queue in {path} is damaged: it was synced {synced} times, but holds what was there after \
+         {found}. Rows may be missing, and rows already delivered may be back, so nothing is sent \
+         or committed; `anonymizer repair` saves what is left and holds it"
+    )]
+    CutOff {
+        /// sled's directory.
+        path: PathBuf,
+        /// Syncs that had ended.
+        synced: u64,
+        /// The last one that the queue knows.
+        found: u64,
+    },
     /// Bytes on the disk are not what was written. Nothing is skipped or wiped.
     #[error("the queue is damaged: {what}. Nothing was skipped or deleted")]
     Damaged {

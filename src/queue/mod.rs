@@ -3,6 +3,7 @@
 //! ```text
 //! DATA_DIR/lock                flock of the one owner
 //! DATA_DIR/control.sock        Unix socket of a live instance
+//! DATA_DIR/synced              number of the last sync (high_water.rs)
 //! DATA_DIR/queue/              sled, with these trees:
 //!   meta        name                    -> JSON   format, installation, counters, limiter, ...
 //!   lanes       lane u32                -> JSON   Lane
@@ -23,6 +24,7 @@ mod body;
 mod dir;
 mod error;
 mod export;
+mod high_water;
 mod keep;
 mod lane;
 mod lanes;
@@ -48,6 +50,7 @@ pub use body::Body;
 pub use dir::{DataDir, LOCK_FILE, QUEUE_DIR, SOCKET_FILE};
 pub use error::QueueError;
 pub use export::{Exported, Selection, What, export, export_to_file};
+pub use high_water::HIGH_WATER_FILE;
 pub use lane::{Lane, LaneState};
 pub use lanes::PackedBlock;
 pub use layout::BlockHeader;
@@ -57,6 +60,7 @@ pub use trees::{StoredBlock, Trees};
 pub use verify::{Damage, Lost, Verified, unpack, verify};
 
 use crate::record::LaneId;
+use high_water::{HighWater, SYNCS};
 use layout::FORMAT;
 
 /// The queue of one data dir. Threads share it by reference.
@@ -74,6 +78,9 @@ pub struct Queue {
     /// sled's side files that are durable.
     side_files: Mutex<BTreeSet<OsString>>,
     failed: OnceLock<String>,
+    /// Number of the last sync begun.
+    syncs: Mutex<u64>,
+    high_water: Mutex<HighWater>,
     /// Appends begun, and how many of them a sync covers.
     appended: AtomicU64,
     synced: AtomicU64,
@@ -140,6 +147,8 @@ impl Queue {
             }
             None => put_json(&meta, b"format", &FORMAT)?,
         }
+        let high_water = HighWater::open(&dir)?;
+        let syncs = high_water.check(&dir, &meta)?;
         let installation = match get_json(&meta, b"installation")? {
             Some(id) => id,
             None => {
@@ -174,6 +183,8 @@ impl Queue {
             data_file,
             side_files: Mutex::default(),
             failed: OnceLock::new(),
+            syncs: Mutex::new(syncs),
+            high_water: Mutex::new(high_water),
             appended: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             state: Mutex::new(state),
@@ -208,12 +219,23 @@ impl Queue {
     pub fn sync(&self) -> Result<(), QueueError> {
         self.check()?;
         let covered = self.appended.load(Ordering::SeqCst);
+        let sync = self.number_sync()?;
         self.guard(self.db.flush().map_err(QueueError::store("flush")))?;
         let synced = self.data_file.sync_all();
         self.guard(synced.map_err(|e| QueueError::io("cannot sync", &self.dir.queue_path(), e)))?;
         self.guard(dir::sync_side_files(&self.dir, &mut self.side_files()))?;
         self.synced.fetch_max(covered, Ordering::SeqCst);
-        Ok(())
+        let mut high_water = self.high_water.lock().expect("BUG: a sync panicked");
+        self.guard(high_water.raise(sync))
+    }
+
+    /// Writes the number of the sync that begins. Under a lock, so that they reach sled in order.
+    fn number_sync(&self) -> Result<u64, QueueError> {
+        let mut syncs = self.syncs.lock().expect("BUG: a sync panicked");
+        let next = *syncs + 1;
+        self.guard(put_json(&self.meta, SYNCS, &next))?;
+        *syncs = next;
+        Ok(next)
     }
 
     /// Whether a sync covers every append.

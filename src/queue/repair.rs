@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use super::high_water::{HighWater, SYNCS};
 use super::trees::{Trees, entries, guarded};
 use super::verify::{Lost, sealed_sums};
 use super::{
@@ -62,7 +63,14 @@ pub fn repair(dir: &DataDir, now_ms: u64) -> Result<Repaired, QueueError> {
         .sort_by_key(|l| (l.topic.clone(), l.partition, l.from, l.to));
     done.lost.dedup();
     let to = Trees::open_at(&fresh)?;
+    let high_water = HighWater::open(dir)?;
+    let cut_off = high_water.check(dir, &from.meta).err();
     salvage(&from, &to, &mut done)?;
+    if let Some(e) = cut_off {
+        done.notes.push(describe(&e));
+        hold_all(&to, &mut done)?;
+    }
+    put(&to.meta, SYNCS, json(&high_water.last()))?;
     super::origin::inherit(&from, &damaged, &to, &fresh)?;
     guarded(|| to.db.flush().map_err(QueueError::store("flush")))?;
     drop((from, to));
@@ -230,6 +238,25 @@ fn salvage(from: &Trees, to: &Trees, done: &mut Repaired) -> Result<(), QueueErr
     put(&to.meta, b"installation", json(&installation))?;
     put(&to.meta, b"next_lane", json(&next_lane.max(top + 1)))?;
     put(&to.meta, b"next_batch", json(&next_batch))
+}
+
+/// What sled cut off may have been the delivery of rows that are back now: all that no batch holds
+/// waits for a person. A batch keeps its token, so it may go out again.
+fn hold_all(to: &Trees, done: &mut Repaired) -> Result<(), QueueError> {
+    for lane in to.lanes() {
+        let mut lane = lane?;
+        done.notes.push(format!(
+            "{} p{}: what was appended after offset {} is lost; Kafka may still have it",
+            lane.topic, lane.partition, lane.next
+        ));
+        if lane.next > lane.sealed {
+            lane.eligible = lane.sealed;
+            let why = "repair: sled cut off the end of the queue; ClickHouse may have these rows";
+            lane.state = LaneState::Held(why.to_owned());
+        }
+        put(&to.lanes, &layout::lane_key(lane.id), json(&lane))?;
+    }
+    Ok(())
 }
 
 /// A lane whose record is gone: which partition it was cannot be told, so its rows are held.

@@ -326,3 +326,42 @@ fn a_queue_that_was_never_made_whole_is_made_anew() {
     assert_eq!(queue.summary().unwrap().rows, 0);
     assert!(!half.exists());
 }
+
+#[test]
+fn an_end_that_sled_cut_off_is_noticed() {
+    let mut f = Fixture::new();
+    f.lane(0, 3, 1);
+    f.queue = None;
+    // A bit in the last record: sled takes it for a write that was never finished.
+    let db = f.dir.path().join(QUEUE_DIR).join("db");
+    let mut bytes = std::fs::read(&db).unwrap();
+    let last = bytes.iter().rposition(|b| *b != 0).unwrap();
+    bytes[last - 300] ^= 1;
+    std::fs::write(&db, bytes).unwrap();
+    let error = Queue::open(DataDir::lock(f.dir.path()).unwrap())
+        .err()
+        .expect("a cut queue is refused");
+    assert!(matches!(error, QueueError::CutOff { .. }), "{error}");
+    // A repair keeps what is left, but none of it is sent.
+    let dir = DataDir::lock(f.dir.path()).unwrap();
+    assert!(Trees::open(&dir).unwrap().refuse_cut_off(&dir).is_err());
+    let done = repair::repair(&dir, 1).unwrap();
+    assert!(done.notes.iter().any(|n| n.contains("is lost")), "{done:?}");
+    drop(dir);
+    f.reopen();
+    assert!(!f.q().has_eligible());
+    assert_eq!(f.q().blocks().count() as u64, done.blocks);
+}
+
+#[test]
+fn a_sync_number_that_power_tore_does_not_keep_the_queue_shut() {
+    let mut f = Fixture::new();
+    f.lane(0, 3, 1);
+    f.queue = None;
+    for content in [&b""[..], &[0; 16], b"torn"] {
+        std::fs::write(f.dir.path().join(HIGH_WATER_FILE), content).unwrap();
+        f.reopen();
+        assert_eq!(f.q().blocks().count(), 3);
+        f.queue = None;
+    }
+}

@@ -4,6 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use super::high_water::HighWater;
 use super::layout::{self, BlockHeader};
 use super::{Batch, DataDir, Lane, Queue, QueueError, dir};
 use crate::record::LaneId;
@@ -41,6 +42,14 @@ impl Trees {
     /// [`QueueError`] if sled does not open it; a panic of sled's counts as that.
     pub fn open(dir: &DataDir) -> Result<Trees, QueueError> {
         guarded(|| Trees::from_db(dir::open_sled(dir)?.0))
+    }
+
+    /// Whether sled cut off the end of the log: all that it still holds is whole, but old.
+    ///
+    /// # Errors
+    /// [`QueueError::CutOff`], or that it cannot be told.
+    pub fn refuse_cut_off(&self, dir: &DataDir) -> Result<(), QueueError> {
+        HighWater::open(dir)?.check(dir, &self.meta).map(drop)
     }
 
     /// Of the sled directory `path`, made if it is missing.
