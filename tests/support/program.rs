@@ -66,6 +66,11 @@ impl Setup {
         self.dir.path().join("data")
     }
 
+    /// Adds a setting that may be there several times; the last one counts.
+    pub fn add(&mut self, name: &str, value: &str) {
+        self.args.extend([name.to_owned(), value.to_owned()]);
+    }
+
     /// Starts `anonymizer run`.
     pub fn run(&self) -> Program {
         self.starts.set(self.starts.get() + 1);
@@ -149,6 +154,11 @@ impl Program {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Waits for its end.
