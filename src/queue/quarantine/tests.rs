@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ingest::row;
-use crate::queue::{DataDir, PackedBlock, SealBounds};
+use crate::queue::{DataDir, PackedBlock, SealBounds, Trees, verify};
 
 const PLAIN: &[u8] = include_bytes!("../../../data/golden/plain.capnp");
 
@@ -214,6 +214,18 @@ fn a_tail_dropped_takes_its_entries_and_their_bytes() {
     assert!(f.q().settle(lane, 1, 1..3).unwrap());
     assert_eq!(f.all().len(), 1);
     f.assert_counted();
+}
+
+#[test]
+fn entries_with_bytes_and_retried_rows_are_whole_to_verify() {
+    let mut f = Fixture::new();
+    f.lane(0, 1, &[PLAIN, b"text\nof lines", &[0xff; 20]], 3);
+    f.retry();
+    f.q().sync().unwrap();
+    f.reopen();
+    let found = verify(&Trees::of(f.q()), false, &|| false).unwrap();
+    assert!(found.damage.is_empty(), "{:?}", found.damage);
+    assert_eq!((found.quarantined, found.rows), (2, 1));
 }
 
 #[test]
