@@ -19,15 +19,27 @@ pub enum DecodeError {
     #[error("empty message")]
     Empty,
     /// The framing or the struct is not valid Cap'n Proto, or it exceeds the reading limits.
-    #[error("not a Cap'n Proto HttpLogRecord: {0:?}")]
+    #[error("not a Cap'n Proto HttpLogRecord: {}", name(.0))]
     Malformed(ErrorKind),
 }
 
 impl From<capnp::Error> for DecodeError {
     fn from(e: capnp::Error) -> Self {
-        // `e.extra` may quote the input; the kind never does.
-        DecodeError::Malformed(e.kind)
+        // `e.extra` may quote the input, and so do numbers that are read off it: four bytes of an
+        // address are such a number.
+        DecodeError::Malformed(match e.kind {
+            ErrorKind::InvalidNumberOfSegments(_) => ErrorKind::InvalidNumberOfSegments(0),
+            ErrorKind::InvalidSegmentId(_) => ErrorKind::InvalidSegmentId(0),
+            ErrorKind::MessageEndsPrematurely(..) => ErrorKind::MessageEndsPrematurely(0, 0),
+            ErrorKind::MessageTooLarge(_) => ErrorKind::MessageTooLarge(0),
+            kind => kind,
+        })
     }
+}
+
+fn name(kind: &ErrorKind) -> String {
+    let text = format!("{kind:?}");
+    text.split('(').next().unwrap_or_default().to_owned()
 }
 
 /// Bounds on what one message may make the reader do.
