@@ -205,7 +205,11 @@ impl<'a> Flusher<'a> {
                 self.limiter.ended("answered")?;
                 if state.missing.is_empty() {
                     log::info!("the tables exist");
-                    self.unhold();
+                    let ambiguous = self.queue.sealed_batch().is_some_and(|b| b.may_be_stored);
+                    // They may exist and yet be others: then the hold stands.
+                    if self.tables.need(ambiguous) == Need::Nothing {
+                        self.unhold();
+                    }
                 } else {
                     let wait = self.options.interval * (state.missing.len() as u32 + 1);
                     log::warn!(
