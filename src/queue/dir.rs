@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::QueueError;
 use super::trees::guarded;
@@ -25,6 +26,9 @@ const CACHE_BYTES: u64 = 1 << 20;
 
 /// Where a queue is made, before it gets its name.
 const NEW_QUEUE_DIR: &str = "queue.new";
+
+/// How long sled may take to let go of a database that was closed.
+const LET_GO: Duration = Duration::from_secs(10);
 
 /// Exclusive ownership of a data dir, for as long as it lives.
 #[derive(Debug)]
@@ -89,7 +93,7 @@ pub fn open_sled(dir: &DataDir) -> Result<(sled::Db, File), QueueError> {
     if !path.exists() {
         create(dir, &path)?;
     }
-    let open = || sled_config(&path).open();
+    let open = || open_once_let_go(&path);
     let db = match open() {
         Err(sled::Error::Corruption { .. }) if move_generating_aside(&path)? => open(),
         other => other,
@@ -101,6 +105,24 @@ pub fn open_sled(dir: &DataDir) -> Result<(sled::Db, File), QueueError> {
     let data_file = path.join("db");
     let file = File::open(&data_file).map_err(|e| QueueError::io("cannot open", &data_file, e))?;
     Ok((db, file))
+}
+
+/// Opens sled, whose own lock can outlive a closed database for a moment: its threads hold it, or a
+/// child of this process that has not started its program yet. Nobody else can have it, since the data
+/// dir is locked.
+fn open_once_let_go(path: &Path) -> Result<sled::Db, sled::Error> {
+    let deadline = Instant::now() + LET_GO;
+    loop {
+        match sled_config(path).open() {
+            Err(sled::Error::Io(e))
+                if e.to_string().contains("could not acquire lock")
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Makes an empty queue, and gives it its name once it is durable as a whole. sled never syncs its
