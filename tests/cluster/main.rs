@@ -57,13 +57,7 @@ impl World {
     }
 
     fn assert_exactly_once(&self) {
-        assert!(
-            self.clickhouse.state().rows == self.kafka.expected,
-            "stored {} rows, expected {}",
-            self.clickhouse.rows(),
-            self.kafka.expected_rows()
-        );
-        self.clickhouse.assert_no_violation();
+        self.clickhouse.assert_holds_once(&self.kafka.expected);
     }
 }
 

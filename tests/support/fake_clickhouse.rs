@@ -214,6 +214,18 @@ impl FakeClickHouse {
         );
     }
 
+    /// Panics unless these rows, each as often as it is there, are all that is stored, and the client
+    /// did nothing that a correct one never does.
+    pub fn assert_holds_once(&self, expected: &Multiset) {
+        assert!(
+            self.state().rows == *expected,
+            "stored {} rows, expected {}",
+            self.rows(),
+            expected.values().sum::<u64>()
+        );
+        self.assert_no_violation();
+    }
+
     /// Panics if the client did what a correct one never does.
     pub fn assert_no_violation(&self) {
         assert_eq!(self.state().violations, Vec::<String>::new());
