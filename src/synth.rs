@@ -16,6 +16,9 @@ use crate::http_log_capnp::http_log_record;
 const RESOURCES: usize = 200;
 /// Client networks there are (/24 for IPv4, /48 for IPv6), skewed alike.
 const NETWORKS: usize = 200_000;
+/// Files that each resource has, skewed alike, as requests for web objects are (Breslau et al., "Web
+/// caching and Zipf-like distributions", 1999).
+const FILES: usize = 5_000;
 /// Sessions that are open at any time.
 const SESSIONS: usize = 256;
 
@@ -115,6 +118,7 @@ pub struct Synth {
     made: u64,
     resources: Zipf,
     networks: Zipf,
+    files: Zipf,
     sessions: Vec<Session>,
 }
 
@@ -122,6 +126,8 @@ pub struct Synth {
 struct Session {
     remote_addr: String,
     resource_id: u64,
+    /// In the query of some of its requests.
+    id: u32,
     requests_left: u64,
 }
 
@@ -136,6 +142,7 @@ impl Synth {
             made: 0,
             resources: Zipf::new(RESOURCES),
             networks: Zipf::new(NETWORKS),
+            files: Zipf::new(FILES),
             sessions: Vec::with_capacity(SESSIONS),
         };
         for _ in 0..SESSIONS {
@@ -181,6 +188,7 @@ impl Synth {
         Session {
             remote_addr,
             resource_id,
+            id: random.next() as u32,
             requests_left,
         }
     }
@@ -216,7 +224,7 @@ impl Iterator for Synth {
             cache_status,
             method,
             remote_addr: session.remote_addr.clone(),
-            url: random.url(session.resource_id),
+            url: random.url(session, &self.files),
         };
         self.made += 1;
         Some(record)
@@ -291,21 +299,19 @@ impl SplitMix64 {
         }) as u64
     }
 
-    /// `/res/1001/video/3f2a91c07b55/segment-001234-720p.m4s?v=...`; one in 40 has a long query.
-    fn url(&mut self, resource_id: u64) -> String {
-        let kind = self.pick(KINDS);
-        // Few files are asked for often: the smaller of two numbers, twice.
-        let file = self
-            .below(60_000)
-            .min(self.below(60_000))
-            .min(self.below(20_000));
-        let hash = SplitMix64(resource_id << 32 | file).next() >> 16;
+    /// `/res/1001/video/3f2a91c07b55/part-001234-720p.bin?v=...`; one in 40 has a long query.
+    fn url(&mut self, session: &Session, files: &Zipf) -> String {
+        let resource_id = session.resource_id;
+        let file = files.draw(self) as u64;
+        let mut of_file = SplitMix64(resource_id << 32 | file);
+        let hash = of_file.next() >> 16;
+        let kind = of_file.pick(KINDS);
         let mut url = format!(
             "/res/{resource_id}/{kind}/{hash:012x}/part-{file:06}-{}p.bin",
             144 << (file % 4)
         );
         if self.below(3) == 0 {
-            url += &format!("?v={}&session={:08x}", file % 90, self.next() >> 32);
+            url += &format!("?v={}&session={:08x}", file % 90, session.id);
         }
         if self.below(40) == 0 {
             let long = self.log_normal(120, 1).min(1900);

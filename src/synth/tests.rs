@@ -15,7 +15,7 @@ fn a_seed_gives_the_same_records_however_they_are_taken() {
     assert_eq!(PINNED, format!("{:?}", all[4_999]));
 }
 
-const PINNED: &str = r#"SynthRecord { timestamp_epoch_milli: 5999, resource_id: 1017, bytes_sent: 370, request_time_milli: 5, response_status: 301, cache_status: "HIT", method: "GET", remote_addr: "196.88.92.244", url: "/res/1017/css/5dd273eeb782/part-001221-288p.bin" }"#;
+const PINNED: &str = r#"SynthRecord { timestamp_epoch_milli: 5999, resource_id: 1031, bytes_sent: 475344, request_time_milli: 20, response_status: 200, cache_status: "HIT", method: "GET", remote_addr: "15.103.168.180", url: "/res/1031/api/61dcae0f001f/part-000030-576p.bin" }"#;
 
 #[test]
 fn timestamps_advance_by_the_interval() {
