@@ -191,6 +191,7 @@ pub fn flush_options(config: &Config) -> FlushOptions {
         database: config.clickhouse_database.clone(),
         table: config.clickhouse_table.clone(),
         create_tables: !config.no_create_tables,
+        request_timeout: config.request_timeout,
         keep_delivered: config.keep_delivered,
     }
 }

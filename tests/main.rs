@@ -8,6 +8,8 @@ mod delivery;
 mod golden;
 /// What does it cost when nothing arrives?
 mod idle;
+/// Does a backlog go out in full bodies, once each, whatever happens between two attempts?
+mod packed;
 /// Are messages that cannot become rows kept, bounded, and given back?
 mod quarantine;
 /// Do the commands that look at, save and send what is stored work, with and without a live instance?

@@ -1,9 +1,10 @@
 //! One insert, and what its answer asks for. Every decision on an answer is [`SinkError`]'s; here it is
 //! only carried out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{BODY_LIMIT, Flusher};
+use super::fill::pack_ranges;
+use super::{BODY_LIMIT, Flusher, PACE, PackError, Spool};
 use crate::encode::COLUMNS;
 use crate::queue::{Batch, BatchState, QueueError};
 use crate::runtime::clock::now_ms;
@@ -12,6 +13,9 @@ use crate::sink::{InsertRequest, SinkError, insert_settings};
 /// Pause after the limiter's 503, plus up to as much again by chance: several instances may share
 /// one address, and a refused request costs nothing.
 const LIMITED_PAUSE: Duration = Duration::from_secs(3);
+
+/// An attempt that ends unanswered after this long was too much for ClickHouse or the proxy's patience.
+const SLOW: Duration = Duration::from_secs(15);
 
 /// Longest pause between attempts to reach a proxy that cannot be connected to.
 const UNREACHABLE_PAUSE: Duration = Duration::from_secs(30);
@@ -24,6 +28,17 @@ impl Flusher<'_> {
             // Made by `repair`, which knows nothing of ClickHouse.
             batch.settings = insert_settings(&batch.token, self.options.max_rows);
         }
+        let mut source = match self.source(&batch) {
+            Ok(source) => source,
+            Err(PackError::Queue(e)) => return Err(e),
+            Err(PackError::Stopped) => return Ok(()),
+            Err(e @ PackError::Write(_)) => {
+                self.hold(&format!("batch {}: {e}", batch.seq));
+                self.limiter.put_off(self.options.interval);
+                return Ok(());
+            }
+        };
+        let body_len = source.as_ref().map_or(batch.bytes, Spool::len);
         let (stored_before, ambiguous_before) = (batch.may_be_stored, batch.ambiguous_ms);
         batch.attempts += 1;
         batch.may_be_stored = true;
@@ -33,16 +48,25 @@ impl Flusher<'_> {
         let request = InsertRequest {
             token: batch.token.clone(),
             rows: batch.rows,
-            body_len: batch.bytes,
+            body_len,
             settings: batch.settings.clone(),
             columns: COLUMNS,
         };
-        let mut body = self.queue.body(&batch);
-        let answer = self.sink.insert(&request, &mut body);
-        if let Some(e) = body.take_error() {
+        let began = Instant::now();
+        let mut frames = self.queue.body(&batch);
+        let answer = match &mut source {
+            Some(spool) => match spool.rewound() {
+                Ok(body) => self.sink.insert(&request, body),
+                Err(e) => return Err(QueueError::io("cannot read", self.queue.dir().path(), e)),
+            },
+            None => self.sink.insert(&request, &mut frames),
+        };
+        if let Some(e) = frames.take_error() {
             return Err(e);
         }
-        drop(body);
+        drop(frames);
+        // Kept for a resend, which then need not pack again.
+        self.spool = source.map(|spool| (batch.token.clone(), spool));
         match answer {
             Ok(done) => {
                 if self.options.keep_delivered.is_zero() {
@@ -57,9 +81,14 @@ impl Flusher<'_> {
                         batch.seq
                     );
                 }
-                self.stored(&batch, done.elapsed)
+                self.spool = None;
+                self.stored(&batch, body_len, done.elapsed)
             }
             Err(e) => {
+                if e.may_be_stored() && began.elapsed() >= SLOW {
+                    self.pace.unanswered(batch.rows);
+                    self.queue.save(PACE, &self.pace)?;
+                }
                 batch.may_be_stored = stored_before || e.may_be_stored();
                 if !e.may_be_stored() {
                     batch.ambiguous_ms = ambiguous_before;
@@ -70,20 +99,40 @@ impl Flusher<'_> {
         }
     }
 
-    fn stored(&mut self, batch: &Batch, took: Duration) -> Result<(), QueueError> {
+    /// The packed body of a batch, made again if this process has not made it; `None` if its frames
+    /// are sent as they are.
+    fn source(&mut self, batch: &Batch) -> Result<Option<Spool>, PackError> {
+        let Some(packed) = batch.packed else {
+            return Ok(None);
+        };
+        if let Some((token, spool)) = self.spool.take()
+            && token == batch.token
+        {
+            return Ok(Some(spool));
+        }
+        let shutdown = self.shutdown;
+        let stop = || shutdown.requested();
+        pack_ranges(self.queue, &batch.ranges, batch.rows, packed.level, &stop).map(Some)
+    }
+
+    fn stored(&mut self, batch: &Batch, body_len: u64, took: Duration) -> Result<(), QueueError> {
         self.stats.insert("stored");
         self.stats.rows_inserted.inc_by(batch.rows);
         self.unhold();
         self.unreachable = 0;
         self.rejected_before = false;
         self.tables.settled();
-        self.body_limit
-            .taken(batch.bytes, self.queue.has_eligible());
+        self.body_limit.taken(body_len, self.queue.has_eligible());
         self.queue.save(BODY_LIMIT, &self.body_limit)?;
+        self.pace.stored(batch.rows, took);
+        self.queue.save(PACE, &self.pace)?;
         log::info!(
-            "inserted {} rows in {} bytes in {:.1} s (attempt {})",
+            "inserted {} rows in {body_len} bytes{} in {:.1} s (attempt {})",
             batch.rows,
-            batch.bytes,
+            batch.packed.map_or(String::new(), |p| format!(
+                " (packed from {} at zstd {})",
+                batch.bytes, p.level
+            )),
             took.as_secs_f64(),
             batch.attempts
         );

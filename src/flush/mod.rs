@@ -5,9 +5,13 @@
 //! sent, and after an attempt that may have stored it the same rows go out again under the same token
 //! until ClickHouse has them.
 
+mod fill;
 mod insert;
 pub mod limiter;
+mod pace;
+mod pack;
 mod replay;
+mod spool;
 mod tables;
 
 use std::sync::Mutex;
@@ -20,12 +24,21 @@ use crate::runtime::clock::{now_ms, rfc3339};
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
 use crate::sink::{BodyLimit, Schema, Sink, SinkError, insert_settings};
+pub use fill::{Filler, Filling, Wanted};
 use limiter::Limiter;
+use pace::Pace;
+pub use pack::PackError;
 pub use replay::Presence;
+pub use spool::Spool;
 use tables::{Need, Tables};
 
-/// Name under which the queue keeps the learnt body limit.
+/// Names under which the queue keeps what was learnt: the body limit, and ClickHouse's pace.
 const BODY_LIMIT: &str = "body_limit";
+const PACE: &str = "pace";
+
+/// Packing a body once takes at most this part of the time between two requests; it may take a few
+/// tries, most of them while the slot is not free.
+const PACK_SHARE: u32 = 8;
 
 /// How often the flusher looks for rows while there are none.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -46,6 +59,8 @@ pub struct FlushOptions {
     pub table: String,
     /// Whether missing tables are created.
     pub create_tables: bool,
+    /// Longest time a request may take.
+    pub request_timeout: Duration,
     /// How long a delivered batch stays on the disk.
     pub keep_delivered: Duration,
 }
@@ -77,6 +92,10 @@ pub struct Flusher<'a> {
     limiter: Limiter<'a>,
     tables: Tables<'a>,
     body_limit: BodyLimit,
+    pace: Pace,
+    filler: Filler,
+    /// The packed body of the batch with this token.
+    spool: Option<(String, Spool)>,
     shutdown: &'a Shutdown,
     stats: &'a Stats,
     status: &'a Mutex<FlushStatus>,
@@ -113,6 +132,9 @@ impl<'a> Flusher<'a> {
             limiter,
             tables,
             body_limit,
+            pace: queue.load(PACE)?.unwrap_or_default(),
+            filler: Filler::new(),
+            spool: None,
             shutdown,
             stats,
             status,
@@ -130,6 +152,7 @@ impl<'a> Flusher<'a> {
             self.show();
             self.queue
                 .release_delivered(self.options.keep_delivered, now_ms())?;
+            self.prepare()?;
             if self.shutdown.wait(self.limiter.wait()) {
                 return Ok(());
             }
@@ -156,7 +179,7 @@ impl<'a> Flusher<'a> {
         }
         let batch = match sealed {
             Some(batch) => batch,
-            None => match self.seal()? {
+            None => match self.seal(false)? {
                 Some(batch) => batch,
                 None => return Ok(false),
             },
@@ -188,14 +211,48 @@ impl<'a> Flusher<'a> {
         batch.may_be_stored && self.dedup_horizon().is_some_and(|horizon| since >= horizon)
     }
 
-    fn seal(&mut self) -> Result<Option<Batch>, QueueError> {
+    /// Seals and packs a batch while the slot is not free yet, if what waits fills a body anyway.
+    fn prepare(&mut self) -> Result<(), QueueError> {
+        let idle = !self.limiter.wait().is_zero()
+            && self.queue.sealed_batch().is_none()
+            && self.tables.need(false) == Need::Nothing;
+        if idle {
+            self.seal(true)?;
+        }
+        Ok(())
+    }
+
+    /// Seals the next batch; with `only_full` only if more waits than fits into it.
+    fn seal(&mut self, only_full: bool) -> Result<Option<Batch>, QueueError> {
+        let max_rows = self.options.max_rows;
         let bounds = SealBounds {
-            rows: self.options.max_rows,
+            rows: self.pace.rows(self.options.request_timeout, max_rows),
             bytes: self.body_limit.limit(),
         };
-        let max_rows = self.options.max_rows;
-        self.queue
-            .seal(bounds, now_ms(), |token| insert_settings(token, max_rows))
+        let patience = match self.body_limit.is_settled() {
+            // While the limit is searched for, bodies are refused often: packing them is for nothing.
+            false => Duration::ZERO,
+            true if only_full => self.options.interval / PACK_SHARE,
+            // The slot is free already.
+            true => self.options.interval / PACK_SHARE / 4,
+        };
+        let shutdown = self.shutdown;
+        let wanted = Wanted {
+            bounds,
+            patience,
+            only_full,
+            stop: &|| shutdown.requested(),
+        };
+        let Filling { plan, packed } = match self.filler.fill(self.queue, wanted) {
+            Ok(Some(filling)) => filling,
+            Ok(None) | Err(PackError::Stopped | PackError::Write(_)) => return Ok(None),
+            Err(PackError::Queue(e)) => return Err(e),
+        };
+        let (packed, spool) = packed.unzip();
+        let settings = |token: &str| insert_settings(token, max_rows);
+        let batch = self.queue.seal_plan(plan, packed, now_ms(), settings)?;
+        self.spool = spool.map(|spool| (batch.token.clone(), spool));
+        Ok(Some(batch))
     }
 
     fn check_tables(&mut self) -> Result<(), QueueError> {

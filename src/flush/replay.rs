@@ -86,7 +86,7 @@ impl Flusher<'_> {
             rows: BTreeMap::new(),
             times: (u32::MAX, 0),
         };
-        for block in self.queue.batch_blocks(batch) {
+        for block in self.queue.range_blocks(&batch.ranges) {
             let (header, frame) = block?;
             let raw = unpack(&header, &frame)?;
             for row in rows(&raw).flatten() {

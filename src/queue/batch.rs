@@ -21,6 +21,17 @@ pub struct Range {
     pub bytes: u64,
 }
 
+/// How the rows of a batch are sent when its frames as they are stored would not fit the body: in
+/// another order, compressed anew as one frame. The token, not the bytes, is what ClickHouse knows a
+/// resend by, so the body may be made again from the blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packed {
+    /// zstd level.
+    pub level: i32,
+    /// Bytes of the body when it was made for the first time.
+    pub bytes: u64,
+}
+
 /// Where a batch stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -58,8 +69,11 @@ pub struct Batch {
     pub ranges: Vec<Range>,
     /// Rows in it.
     pub rows: u64,
-    /// Bytes of its frames: the body of the insert.
+    /// Bytes of its frames: the body of the insert, unless it is packed.
     pub bytes: u64,
+    /// How its body is made, if not of the frames as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<Packed>,
     /// Settings sent with every attempt, fixed at sealing: a resend cut into other blocks would be
     /// neither dropped nor doubled but mixed.
     pub settings: Vec<(String, String)>,

@@ -1,24 +1,15 @@
 //! Batches: sealing, attempts, acknowledgement.
 
 use sled::Transactional as _;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::layout;
-use super::{Batch, BatchState, Body, Lane, Queue, QueueError, Range, json};
-
-/// Bounds of a batch. At least one block is always taken.
-#[derive(Clone, Copy, Debug)]
-pub struct SealBounds {
-    /// Most rows.
-    pub rows: u64,
-    /// Most bytes of frames.
-    pub bytes: u64,
-}
+use super::{
+    Batch, BatchState, Body, Lane, Packed, Plan, Queue, QueueError, Range, SealBounds, json,
+};
 
 impl Queue {
-    /// Fixes the next batch: the oldest eligible blocks, within `bounds`. `settings` are made from
-    /// its token. Returns `None` if nothing is eligible. **Not durable before [`Queue::sync`]**,
-    /// and not to be sent before it.
+    /// Fixes the next batch: the oldest eligible blocks, within `bounds`, sent as they are stored.
+    /// Returns `None` if nothing is eligible. As [`Queue::seal_plan`].
     ///
     /// # Errors
     /// [`QueueError`] if a block is damaged or the batch cannot be written.
@@ -28,31 +19,38 @@ impl Queue {
         now_ms: u64,
         settings: impl FnOnce(&str) -> Vec<(String, String)>,
     ) -> Result<Option<Batch>, QueueError> {
+        match self.plan(bounds)? {
+            Some(plan) => self.seal_plan(plan, None, now_ms, settings).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Fixes what [`Queue::plan`] chose as a batch. `settings` are made from its token. **Not
+    /// durable before [`Queue::sync`]**, and not to be sent before it.
+    ///
+    /// # Errors
+    /// [`QueueError`] if the batch cannot be written.
+    pub fn seal_plan(
+        &self,
+        plan: Plan,
+        packed: Option<Packed>,
+        now_ms: u64,
+        settings: impl FnOnce(&str) -> Vec<(String, String)>,
+    ) -> Result<Batch, QueueError> {
         self.check()?;
-        let (lanes, seq) = {
-            let state = self.state();
-            let lanes: Vec<Lane> = state
-                .lanes
-                .values()
-                .filter(|l| l.sealed < l.eligible)
-                .cloned()
-                .collect();
-            (lanes, state.next_batch)
-        };
-        // Only this thread moves `sealed`, and `eligible` only grows: no lock while walking.
-        let Some(picked) = self.pick(&lanes, bounds)? else {
-            return Ok(None);
-        };
-        let token = format!("{}-{seq}-{:016x}", self.installation, picked.digest);
+        let mut state = self.state();
+        let seq = state.next_batch;
+        let token = format!("{}-{seq}-{:016x}", self.installation, plan.digest);
         let batch = Batch {
             seq,
             settings: settings(&token),
             token,
             sealed_ms: now_ms,
-            oldest_ms: picked.oldest_ms,
-            rows: picked.ranges.iter().map(|r| r.rows).sum(),
-            bytes: picked.ranges.iter().map(|r| r.bytes).sum(),
-            ranges: picked.ranges,
+            oldest_ms: plan.oldest_ms,
+            rows: plan.rows,
+            bytes: plan.bytes,
+            packed,
+            ranges: plan.ranges,
             attempts: 0,
             ambiguous_ms: 0,
             may_be_stored: false,
@@ -60,7 +58,6 @@ impl Queue {
             retried: false,
             cut: false,
         };
-        let mut state = self.state();
         let moved = self.lanes_with(&state.lanes, &batch, |lane, range| lane.sealed = range.to);
         let written =
             (&self.batches, &self.lanes, &self.meta).transaction(|(batches, lanes, meta)| {
@@ -75,7 +72,7 @@ impl Queue {
         state.next_batch = seq + 1;
         state.lanes.extend(moved.into_iter().map(|l| (l.id, l)));
         state.batches.insert(seq, batch.clone());
-        Ok(Some(batch))
+        Ok(batch)
     }
 
     /// The oldest sealed batch that waits to be inserted.
@@ -235,70 +232,4 @@ impl Queue {
             })
             .collect()
     }
-
-    /// Takes blocks from the lanes, the oldest first, until a bound is met.
-    fn pick(&self, lanes: &[Lane], bounds: SealBounds) -> Result<Option<Picked>, QueueError> {
-        let mut heads = Vec::new();
-        for lane in lanes {
-            let block = self.eligible_block(lane, lane.sealed)?;
-            let range = Range {
-                lane: lane.id,
-                from: lane.sealed,
-                to: lane.sealed,
-                blocks: 0,
-                rows: 0,
-                bytes: 0,
-            };
-            heads.push((lane, block, range));
-        }
-        let (mut rows, mut bytes) = (0, 0);
-        let mut oldest_ms = u64::MAX;
-        let mut digest = Xxh3::new();
-        while let Some((lane, head, range)) = heads
-            .iter_mut()
-            .filter(|(_, head, _)| head.is_some())
-            .min_by_key(|(_, head, _)| head.as_ref().map(|h| h.appended_ms))
-        {
-            let block = head.take().expect("filtered above");
-            rows += u64::from(block.rows);
-            bytes += u64::from(block.frame_len);
-            if oldest_ms != u64::MAX && (rows > bounds.rows || bytes > bounds.bytes) {
-                break;
-            }
-            oldest_ms = oldest_ms.min(block.appended_ms);
-            digest.update(&block.checksum.to_le_bytes());
-            range.to = block.next;
-            range.blocks += 1;
-            range.rows += u64::from(block.rows);
-            range.bytes += u64::from(block.frame_len);
-            *head = self.eligible_block(lane, block.next)?;
-        }
-        let ranges: Vec<Range> = heads
-            .into_iter()
-            .map(|(_, _, range)| range)
-            .filter(|r| r.blocks > 0)
-            .collect();
-        Ok((!ranges.is_empty()).then(|| Picked {
-            ranges,
-            oldest_ms,
-            digest: digest.digest(),
-        }))
-    }
-
-    fn eligible_block(
-        &self,
-        lane: &Lane,
-        from: i64,
-    ) -> Result<Option<layout::BlockHeader>, QueueError> {
-        Ok(self
-            .block_at(lane.id, from)?
-            .map(|(header, _)| header)
-            .filter(|header| header.next <= lane.eligible))
-    }
-}
-
-struct Picked {
-    ranges: Vec<Range>,
-    oldest_ms: u64,
-    digest: u64,
 }

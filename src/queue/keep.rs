@@ -129,28 +129,6 @@ impl Queue {
         Ok(rows)
     }
 
-    /// A batch's blocks, each with its frame.
-    pub fn batch_blocks<'a>(
-        &'a self,
-        batch: &'a Batch,
-    ) -> impl Iterator<Item = Result<(super::BlockHeader, Vec<u8>), QueueError>> + 'a {
-        batch.ranges.iter().flat_map(move |range| {
-            let mut at = range.from;
-            std::iter::from_fn(move || match self.block_at(range.lane, at) {
-                Ok(Some((header, value))) if header.first < range.to => {
-                    at = header.next;
-                    let frame = value[value.len() - header.frame_len as usize..].to_vec();
-                    Some(Ok((header, frame)))
-                }
-                Ok(_) => None,
-                Err(e) => {
-                    at = i64::MAX;
-                    Some(Err(e))
-                }
-            })
-        })
-    }
-
     /// Rows of a lane from its eligible offset on.
     ///
     /// # Errors

@@ -281,6 +281,10 @@ fn cut(from: &Trees, batch: &mut Batch, done: &mut Repaired) -> Result<(), Queue
         batch.rows
     ));
     (batch.rows, batch.bytes, batch.cut) = (left.rows(), left.bytes(), true);
+    // How long the packed body was says nothing about what is left.
+    if let Some(packed) = &mut batch.packed {
+        packed.bytes = 0;
+    }
     batch.ranges = left.ranges;
     batch.ranges.retain(|r| r.blocks > 0);
     Ok(())
@@ -314,6 +318,7 @@ fn orphaned(
         ranges,
         rows: 0,
         bytes: 0,
+        packed: None,
         settings: Vec::new(),
         attempts: 0,
         ambiguous_ms: 0,

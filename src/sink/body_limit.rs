@@ -1,13 +1,16 @@
 //! How long a body the proxy takes, learned from what it takes and refuses.
 //!
 //! A 413 before the body costs nothing, so the limit is searched for: half, half again, until it is
-//! known to 2 %. From time to time a longer body is tried, since a limit can be raised.
+//! known to 1 %. From time to time a longer body is tried, since a limit can be raised.
 
 use serde::{Deserialize, Serialize};
 
-/// A limit known to one part in this many is known well enough: the rest of a request is lost on
+/// A limit known to one part in this many is known well enough: about as much of a request is lost on
 /// blocks that do not fit anyway.
-const PRECISION: u64 = 50;
+const PRECISION: u64 = 100;
+
+/// A limit known to one part in this many is worth filling to the last byte.
+const SETTLED: u64 = 4;
 
 /// So many full requests pass before a longer body is tried again: about half an hour.
 const PROBE_AFTER: u32 = 32;
@@ -72,10 +75,19 @@ impl BodyLimit {
         next.max(self.floor).min(self.max).max(1)
     }
 
-    /// Whether the limit is known to 2 %, so that a full request is as full as it can be.
+    /// Whether the limit is known to 1 %, so that a full request is as full as it can be.
     pub fn known(&self) -> bool {
         self.bad
             .is_some_and(|bad| self.good > 0 && bad - self.good <= self.good / PRECISION + 1)
+    }
+
+    /// Whether the next body has a good chance to be taken: no search is under way, or it is nearly
+    /// done.
+    pub fn is_settled(&self) -> bool {
+        match self.bad {
+            Some(bad) => bad - self.good.min(bad) <= self.good / SETTLED,
+            None => !self.refused,
+        }
     }
 
     /// A body of `size` bytes was taken. `full` says that more rows waited, so that the bound and not
@@ -162,11 +174,11 @@ mod tests {
                 "{max} {proxy}: {refused} refused, {taken} taken"
             );
         };
-        f(64 * MIB, MIB, 13);
-        f(16 * MIB, MIB, 11);
-        f(512 * MIB, 64 * MIB, 10);
-        f(64 * MIB, 10_000_000, 10);
-        f(MIB + 1, MIB, 8);
+        f(64 * MIB, MIB, 14);
+        f(16 * MIB, MIB, 12);
+        f(512 * MIB, 64 * MIB, 11);
+        f(64 * MIB, 10_000_000, 11);
+        f(MIB + 1, MIB, 9);
     }
 
     #[test]
@@ -200,7 +212,7 @@ mod tests {
         }
         assert_eq!(limit.limit(), 2 * limit.good);
         let (refused, taken) = send(&mut limit, MIB, 1, BodyLimit::known);
-        assert!(refused + taken <= 8, "{refused} {taken}");
+        assert!(refused + taken <= 9, "{refused} {taken}");
     }
 
     #[test]
@@ -208,7 +220,7 @@ mod tests {
         let mut limit = BodyLimit::new("u", 64 * MIB);
         limit.taken(64 * MIB, true);
         let (refused, taken) = send(&mut limit, MIB, 1, BodyLimit::known);
-        assert!(refused + taken <= 13, "{refused} {taken}");
+        assert!(refused + taken <= 14, "{refused} {taken}");
         assert!(limit.limit() <= MIB && limit.limit() > MIB - MIB / 40);
     }
 
@@ -217,7 +229,7 @@ mod tests {
         let mut limit = BodyLimit::new("u", 64 * MIB);
         let enough = |l: &BodyLimit| l.good >= MIB - 2 * FLOOR;
         let (refused, taken) = send(&mut limit, MIB, FLOOR, enough);
-        assert!(refused + taken <= 13, "{refused} {taken}");
+        assert!(refused + taken <= 14, "{refused} {taken}");
         // Whatever the state, a body near the limit goes through within a few tries.
         let mut in_a_row = 0;
         for _ in 0..500 {

@@ -1,0 +1,197 @@
+//! Filling bodies from a real queue of real rows.
+
+use std::cell::Cell;
+use std::io::Read as _;
+
+use super::*;
+use crate::queue::{DataDir, PackedBlock};
+use crate::rows::rows;
+use crate::synth::Synth;
+
+const BLOCK_ROWS: usize = 500;
+/// Enough for the strongest level, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+struct Fixture {
+    _dir: tempfile::TempDir,
+    queue: Queue,
+    /// The rows of each block, in order.
+    blocks: Vec<Vec<Vec<u8>>>,
+}
+
+impl Fixture {
+    /// A queue of so many eligible blocks of realistic rows.
+    fn new(blocks: usize) -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::open(DataDir::lock(dir.path()).unwrap()).unwrap();
+        let lane = queue.open_lane("t", 0, 0).unwrap();
+        let mut synth = Synth::new(1, 1_700_000_000_000);
+        let mut all = Vec::new();
+        for block in 0..blocks {
+            let rows: Vec<Vec<u8>> = synth.by_ref().take(BLOCK_ROWS).map(row).collect();
+            let raw = rows.concat();
+            let first = (block * BLOCK_ROWS) as i64;
+            let packed = PackedBlock {
+                first,
+                next: first + BLOCK_ROWS as i64,
+                rows: BLOCK_ROWS as u32,
+                raw_len: raw.len() as u32,
+                frame: zstd::bulk::compress(&raw, 1).unwrap(),
+                appended_ms: block as u64,
+                quarantined: Vec::new(),
+            };
+            assert!(queue.append(lane, &packed).unwrap());
+            all.push(rows);
+        }
+        queue.sync().unwrap();
+        let next = (blocks * BLOCK_ROWS) as i64;
+        queue.acknowledge(lane, next).unwrap();
+        Fixture {
+            _dir: dir,
+            queue,
+            blocks: all,
+        }
+    }
+
+    fn fill(&self, bytes: u64, patience: Duration, only_full: bool) -> Option<Filling> {
+        self.fill_with(&mut Filler::new(), bytes, patience, only_full)
+    }
+
+    fn fill_with(
+        &self,
+        filler: &mut Filler,
+        bytes: u64,
+        patience: Duration,
+        only_full: bool,
+    ) -> Option<Filling> {
+        let wanted = Wanted {
+            bounds: SealBounds {
+                rows: 1_000_000,
+                bytes,
+            },
+            patience,
+            only_full,
+            stop: &|| false,
+        };
+        filler.fill(&self.queue, wanted).unwrap()
+    }
+
+    /// The rows that a filling must hold: those of the oldest blocks.
+    fn expected(&self, filling: &Filling) -> Vec<Vec<u8>> {
+        let blocks = filling.plan.rows as usize / BLOCK_ROWS;
+        let mut all = self.blocks[..blocks].concat();
+        all.sort();
+        all
+    }
+}
+
+fn row(record: crate::synth::SynthRecord) -> Vec<u8> {
+    let (mut message, mut row) = (Vec::new(), Vec::new());
+    record.encode_into(&mut message);
+    crate::ingest::row(&message, &mut row).unwrap();
+    row
+}
+
+fn unpacked(spool: &mut Spool) -> Vec<Vec<u8>> {
+    let mut raw = Vec::new();
+    let body = spool.rewound().unwrap();
+    zstd::Decoder::new(body)
+        .unwrap()
+        .read_to_end(&mut raw)
+        .unwrap();
+    let mut all: Vec<Vec<u8>> = rows(&raw).map(|r| r.unwrap().raw.to_vec()).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_backlog_is_packed_into_a_full_body_of_the_oldest_rows() {
+    let f = Fixture::new(60);
+    let mut filler = Filler::new();
+    // The first body teaches how much fits.
+    for _ in 0..2 {
+        let limit = 256 << 10;
+        let plain = f.fill(limit, Duration::ZERO, false).unwrap();
+        let mut filling = f.fill_with(&mut filler, limit, PATIENCE, false).unwrap();
+        let expected = f.expected(&filling);
+        let (packed, spool) = filling.packed.as_mut().expect("packed");
+        assert!(spool.len() <= limit && packed.bytes == spool.len());
+        // A block of 500 rows is 3 % of this body; one of a real queue is 1 % of 1 MiB.
+        assert!(spool.len() >= limit * 94 / 100, "{}", spool.len());
+        assert!(filling.plan.rows > plain.plan.rows * 5 / 4);
+        assert_eq!(unpacked(spool), expected);
+    }
+}
+
+#[test]
+fn what_fits_as_it_is_stored_is_not_packed() {
+    let f = Fixture::new(4);
+    let filling = f.fill(1 << 20, PATIENCE, false).unwrap();
+    assert!(filling.packed.is_none() && !filling.plan.full);
+    assert_eq!(filling.plan.rows, 2000);
+    assert!(f.fill(1 << 20, PATIENCE, true).is_none(), "not full");
+}
+
+#[test]
+fn what_fits_only_packed_is_packed_whole_but_does_not_count_as_full() {
+    let f = Fixture::new(12);
+    let stored = f.fill(u64::MAX, PATIENCE, false).unwrap().plan.bytes;
+    let limit = stored * 9 / 10;
+    let mut filling = f.fill(limit, PATIENCE, false).unwrap();
+    let expected = f.expected(&filling);
+    assert_eq!(expected.len(), 12 * BLOCK_ROWS);
+    assert_eq!(unpacked(&mut filling.packed.as_mut().unwrap().1), expected);
+    assert!(f.fill(limit, PATIENCE, true).is_none());
+}
+
+#[test]
+fn without_patience_frames_go_out_as_they_are_stored() {
+    let f = Fixture::new(20);
+    let filling = f.fill(64 << 10, Duration::ZERO, true).unwrap();
+    assert!(filling.packed.is_none() && filling.plan.full);
+    assert!(filling.plan.bytes <= 64 << 10);
+}
+
+#[test]
+fn a_body_that_cannot_be_written_goes_out_as_it_is_stored() {
+    let f = Fixture::new(20);
+    // The spool's name for a moment is taken by a directory.
+    std::fs::create_dir(f.queue.dir().path().join("body.new")).unwrap();
+    let filling = f.fill(64 << 10, PATIENCE, false).unwrap();
+    assert!(filling.packed.is_none() && filling.plan.full);
+}
+
+#[test]
+fn a_stop_ends_the_packing() {
+    let f = Fixture::new(20);
+    let asked = Cell::new(0);
+    let stop = || {
+        asked.set(asked.get() + 1);
+        asked.get() > 5
+    };
+    let wanted = Wanted {
+        bounds: SealBounds {
+            rows: 1_000_000,
+            bytes: 64 << 10,
+        },
+        patience: PATIENCE,
+        only_full: false,
+        stop: &stop,
+    };
+    let ended = Filler::new().fill(&f.queue, wanted);
+    assert!(matches!(ended, Err(PackError::Stopped)));
+}
+
+#[test]
+fn rows_beyond_a_sorted_run_are_packed_too() {
+    let f = Fixture::new(6);
+    let all = f.fill(u64::MAX, PATIENCE, false).unwrap();
+    let (mut spool, rows) = Spool::fill(f.queue.dir().path(), |out| {
+        let blocks = f.queue.range_blocks(&all.plan.ranges);
+        // Runs of about two blocks.
+        crate::flush::pack::pack_in_runs(blocks, 1, 150 << 10, out, &|| false)
+    })
+    .unwrap();
+    assert_eq!(rows, all.plan.rows);
+    assert_eq!(unpacked(&mut spool), f.expected(&all));
+}

@@ -1,0 +1,110 @@
+//! Does a backlog go out in full bodies, once each, whatever happens between two attempts?
+
+use crate::support::fake_clickhouse::{FakeClickHouse, Fault, Outcome, Seen};
+use crate::support::kafka::Kafka;
+use crate::support::program::{PATIENCE, Setup};
+
+const LIMIT: u64 = 128 << 10;
+
+struct World {
+    kafka: Kafka,
+    clickhouse: FakeClickHouse,
+    setup: Setup,
+}
+
+impl World {
+    /// Records that take several bodies of [`LIMIT`], queued while ClickHouse is away.
+    fn with_a_backlog() -> World {
+        let mut kafka = Kafka::start(3);
+        kafka.produce(1, 30_000);
+        let clickhouse = FakeClickHouse::start();
+        let mut setup = Setup::at(&kafka, "http://127.0.0.1:1");
+        setup.set("--max-body-bytes", &LIMIT.to_string());
+        let program = setup.run();
+        setup.wait_status(|s| s["queue"]["rows"] == 30_000);
+        program.stop();
+        setup.set("--clickhouse-url", &clickhouse.url());
+        World {
+            kafka,
+            clickhouse,
+            setup,
+        }
+    }
+
+    fn inserts(&self) -> Vec<Seen> {
+        let mut all = self.clickhouse.requests();
+        all.retain(|r| r.token.is_some() && r.outcome != Outcome::Refused);
+        all
+    }
+
+    fn finish(&self) {
+        let want = self.kafka.expected_rows();
+        self.clickhouse
+            .wait_until(|s| s.row_count() >= want, PATIENCE);
+        self.setup.wait_status(|s| s["queue"]["rows"] == 0);
+        self.clickhouse.assert_holds_once(&self.kafka.expected);
+    }
+}
+
+#[test]
+fn a_backlog_goes_out_in_full_bodies_of_more_rows() {
+    let w = World::with_a_backlog();
+    let program = w.setup.run();
+    w.finish();
+    program.stop();
+    let full: Vec<Seen> = w.inserts();
+    let (last, full) = full.split_last().unwrap();
+    assert!(last.rows > 0);
+    for insert in full {
+        let len = insert.content_length.unwrap();
+        // A block is up to a sixth of so small a body.
+        assert!(len <= LIMIT && len >= LIMIT * 8 / 10, "{len}");
+        // As stored, a row takes 35 bytes.
+        assert!(insert.rows > LIMIT / 35, "{}", insert.rows);
+    }
+}
+
+#[test]
+fn a_kill_after_the_first_attempt_sends_the_same_rows_in_a_body_made_again() {
+    let w = World::with_a_backlog();
+    let program = w.setup.run();
+    program.wait_log("the tables exist");
+    // Begun before the fault, an insert may have gone through.
+    w.clickhouse.state().faults.push_back(Fault::Hang(PATIENCE));
+    let taken = |r: &Seen| {
+        r.outcome == Outcome::Running && r.token.is_some() && Some(r.body_read) == r.content_length
+    };
+    w.clickhouse.wait_until(
+        |s| s.faults.is_empty() && s.requests.iter().any(taken),
+        PATIENCE,
+    );
+    program.kill();
+    w.clickhouse.release();
+    let program = w.setup.run();
+    w.finish();
+    program.stop();
+    let inserts = w.inserts();
+    let again = inserts
+        .iter()
+        .find(|r| r.outcome == Outcome::Deduplicated)
+        .expect("sent twice");
+    let first = inserts
+        .iter()
+        .find(|r| r.token == again.token && r.outcome != Outcome::Deduplicated)
+        .unwrap();
+    assert_eq!(first.rows, again.rows);
+    // It was packed: its frames as they are stored would be longer.
+    assert!(again.rows > LIMIT / 33 * 11 / 10, "{}", again.rows);
+}
+
+#[test]
+fn a_limit_that_nobody_told_is_found_and_filled() {
+    let mut w = World::with_a_backlog();
+    w.setup.set("--max-body-bytes", "4MiB");
+    w.clickhouse.state().body_limit = Some(LIMIT);
+    let program = w.setup.run();
+    w.finish();
+    program.stop();
+    let most = w.inserts().iter().map(|r| r.rows).max().unwrap();
+    assert!(most > LIMIT / 35, "{most} rows at most");
+}
