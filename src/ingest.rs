@@ -8,11 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
-use rdkafka::Message as _;
-
 use crate::anonymize::anonymize;
-use crate::consume::{Consumer, Event};
+use crate::consume::{Consumer, Event, Fetch, Fetched};
 use crate::decode::decode;
 use crate::encode::encode;
 use crate::ownership::Start;
@@ -20,6 +17,7 @@ use crate::record::{LaneId, Quarantined, RowBlock};
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
 use crate::store::{Feedback, ToStore};
+use crossbeam_channel::{Sender, bounded};
 
 /// Rows of a block before compression. zstd-1 makes about a quarter of it, 16 to 32 KiB: sled
 /// keeps larger values badly, and smaller ones compress badly.
@@ -28,6 +26,9 @@ pub(crate) const BLOCK_BYTES: usize = 128 << 10;
 /// Messages in quarantine that one block brings, and their bytes; a longer run of them closes it.
 const BLOCK_QUARANTINE: usize = 1024;
 const BLOCK_QUARANTINE_BYTES: usize = 1 << 20;
+
+/// How long a rebalance may wait while no message comes.
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
 /// Appends the row of a message to `out`, or says why it has none; `out` is then as it was.
 ///
@@ -78,47 +79,21 @@ impl Ingest<'_> {
     /// [`IngestError`]; records handed over are safe, the rest is read again.
     pub fn run(&self) -> Result<(), IngestError> {
         let mut open: BTreeMap<i32, OpenBlock> = BTreeMap::new();
+        let mut fetched = self.consumer.fetched();
         let mut paused = false;
         let mut next_close = Instant::now() + self.sync_interval;
         while !self.shutdown.requested() {
-            match self.consumer.poll(self.sync_interval) {
-                Event::Message(m) => {
-                    if let Some(block) = open.get_mut(&m.partition()) {
-                        block.push(m.offset(), m.payload().unwrap_or_default(), self.stats);
-                        if block.is_full() {
-                            self.hand_over(block)?;
-                        }
-                    }
-                }
-                Event::Assign(partitions) => {
-                    let starts = self.ask(|reply| ToStore::Assign { partitions, reply })?;
-                    for s in &starts {
-                        open.insert(s.partition, OpenBlock::new(s));
-                    }
-                    self.consumer.assign(&starts)?;
-                    // A partition just assigned is not paused.
-                    paused = false;
-                    self.stats.assigned(starts.iter().map(|s| s.partition));
-                }
-                Event::Revoke { partitions, lost } => {
-                    for p in &partitions {
-                        if let Some(mut block) = open.remove(p) {
-                            self.hand_over(&mut block)?;
-                        }
-                    }
-                    self.stats.revoked(&partitions);
-                    self.ask(|reply| ToStore::Revoke {
-                        partitions: partitions.clone(),
-                        lost,
-                        reply,
-                    })?;
-                    self.consumer.unassign(&partitions)?;
-                }
-                Event::OutOfRange => self.reposition(&mut open)?,
-                Event::Trouble(e) => log::warn!("kafka: {e}; the client goes on trying"),
-                Event::Fatal(words) => return Err(IngestError::Fatal(words)),
-                Event::Nothing => {}
-            }
+            let event = self.consumer.poll();
+            let busy = !matches!(event, Event::Nothing);
+            self.on_event(event, &mut open, &fetched, &mut paused)?;
+            let wait = next_close.saturating_duration_since(Instant::now());
+            let wait = if busy {
+                Duration::ZERO
+            } else {
+                wait.min(POLL_EVERY)
+            };
+            let event = self.take(&mut fetched, wait, &mut open)?;
+            self.on_event(event, &mut open, &fetched, &mut paused)?;
             if Instant::now() >= next_close {
                 for block in open.values_mut() {
                     self.hand_over(block)?;
@@ -137,6 +112,79 @@ impl Ingest<'_> {
         }
         for block in open.values_mut() {
             self.hand_over(block)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what was fetched, and waits for it at most `wait`. What is to be handled after the
+    /// messages is returned.
+    fn take(
+        &self,
+        fetched: &mut Fetched,
+        wait: Duration,
+        open: &mut BTreeMap<i32, OpenBlock>,
+    ) -> Result<Event, IngestError> {
+        let mut trouble = Event::Nothing;
+        let mut taken = fetched.take(wait);
+        while let Some(fetch) = taken.next() {
+            match fetch {
+                Fetch::Message {
+                    partition,
+                    offset,
+                    payload,
+                } => {
+                    // Of a partition that was let go since, the next owner reads it.
+                    if let Some(block) = open.get_mut(&partition) {
+                        block.push(offset, payload, self.stats);
+                        if block.is_full() {
+                            self.hand_over(block)?;
+                        }
+                    }
+                }
+                // One answer is enough: what is wrong with a partition is asked of all.
+                Fetch::Trouble(_) if matches!(trouble, Event::OutOfRange) => {}
+                Fetch::Trouble(code) => trouble = Event::trouble(Some(code), &code),
+            }
+        }
+        Ok(trouble)
+    }
+
+    fn on_event(
+        &self,
+        event: Event,
+        open: &mut BTreeMap<i32, OpenBlock>,
+        fetched: &Fetched,
+        paused: &mut bool,
+    ) -> Result<(), IngestError> {
+        match event {
+            Event::Assign(partitions) => {
+                let starts = self.ask(|reply| ToStore::Assign { partitions, reply })?;
+                for s in &starts {
+                    open.insert(s.partition, OpenBlock::new(s));
+                }
+                self.consumer.assign(&starts, fetched)?;
+                // A partition just assigned is not paused.
+                *paused = false;
+                self.stats.assigned(starts.iter().map(|s| s.partition));
+            }
+            Event::Revoke { partitions, lost } => {
+                for p in &partitions {
+                    if let Some(mut block) = open.remove(p) {
+                        self.hand_over(&mut block)?;
+                    }
+                }
+                self.stats.revoked(&partitions);
+                self.ask(|reply| ToStore::Revoke {
+                    partitions: partitions.clone(),
+                    lost,
+                    reply,
+                })?;
+                self.consumer.unassign(&partitions)?;
+            }
+            Event::OutOfRange => self.reposition(open)?,
+            Event::Fatal(words) => return Err(IngestError::Fatal(words)),
+            Event::Trouble(words) => log::warn!("kafka: {words}; the client goes on trying"),
+            Event::Nothing => {}
         }
         Ok(())
     }

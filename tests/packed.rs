@@ -58,7 +58,7 @@ fn a_backlog_goes_out_in_full_bodies_of_more_rows() {
     for insert in full {
         let len = insert.content_length.unwrap();
         // A block is up to a sixth of so small a body.
-        assert!(len <= LIMIT && len >= LIMIT * 8 / 10, "{len}");
+        assert!((LIMIT * 8 / 10..=LIMIT).contains(&len), "{len}");
         // As stored, a row takes 35 bytes.
         assert!(insert.rows > LIMIT / 35, "{}", insert.rows);
     }

@@ -4,6 +4,7 @@
 //! [`Consumer::assign`] or [`Consumer::unassign`] answers, so the whole of a rebalance is plain
 //! code in the ingest loop and no work is done inside a callback.
 
+mod fetched;
 mod native;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,11 +18,11 @@ use rdkafka::consumer::{
     BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol,
 };
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::ownership::{CommitError, Committed, Group, GroupError, Note, OffsetCommit, Start};
+pub use fetched::{Fetch, Fetched, Taken};
 use native::Membership;
 
 /// How long a question to the coordinator or a leader may take.
@@ -30,10 +31,8 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the controller may take to tell the topic's id, without which work goes on.
 const TOPIC_ID_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What [`Consumer::poll`] brings.
-pub enum Event<'a> {
-    /// A record.
-    Message(BorrowedMessage<'a>),
+/// What [`Consumer::poll`] brings. Messages come by [`Fetched`].
+pub enum Event {
     /// Partitions to take; answer with [`Consumer::assign`].
     Assign(Vec<i32>),
     /// Partitions to let go; answer with [`Consumer::unassign`].
@@ -45,12 +44,24 @@ pub enum Event<'a> {
     },
     /// A partition's next offset is not in Kafka (any more).
     OutOfRange,
-    /// A fault that librdkafka goes on to mend by itself.
-    Trouble(KafkaError),
+    /// A fault that librdkafka goes on to mend by itself, in words.
+    Trouble(String),
     /// The client cannot go on, as when another instance has taken its `group.instance.id`.
     Fatal(String),
     /// Nothing within the time given.
     Nothing,
+}
+
+impl Event {
+    /// What an error means that is not the end of the client.
+    pub fn trouble(code: Option<RDKafkaErrorCode>, words: &dyn std::fmt::Display) -> Event {
+        match code {
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                Event::OutOfRange
+            }
+            _ => Event::Trouble(words.to_string()),
+        }
+    }
 }
 
 struct Rebalance {
@@ -177,12 +188,14 @@ impl Consumer {
         })
     }
 
-    /// Waits for the next event, at most `timeout`.
-    pub fn poll(&self, timeout: Duration) -> Event<'_> {
-        let polled = self.inner.poll(timeout);
-        if let Some(Ok(message)) = polled {
-            return Event::Message(message);
-        }
+    /// Where messages of assigned partitions come.
+    pub fn fetched(&self) -> Fetched {
+        Fetched::new(Arc::clone(&self.inner))
+    }
+
+    /// The next event, if there is one. To be called all the time, or Kafka takes us for dead.
+    pub fn poll(&self) -> Event {
+        let polled = self.inner.poll(Duration::ZERO);
         let rebalance = {
             let context: &Context = self.inner.context();
             context
@@ -202,28 +215,25 @@ impl Consumer {
             };
         }
         match polled {
+            // Every partition is forwarded before it is assigned, so no message comes here.
             None | Some(Ok(_)) => Event::Nothing,
             Some(Err(e)) => {
                 if let Some((code, words)) = self.inner.client().fatal_error() {
                     return Event::Fatal(format!("{code}: {words}"));
                 }
-                match e.rdkafka_error_code() {
-                    Some(
-                        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-                    ) => Event::OutOfRange,
-                    _ => Event::Trouble(e),
-                }
+                Event::trouble(e.rdkafka_error_code(), &e)
             }
         }
     }
 
-    /// Answers [`Event::Assign`]: reading starts at the given offsets.
+    /// Answers [`Event::Assign`]: reading starts at the given offsets, into `fetched`.
     ///
     /// # Errors
     /// If librdkafka refuses.
-    pub fn assign(&self, starts: &[Start]) -> Result<(), KafkaError> {
+    pub fn assign(&self, starts: &[Start], fetched: &Fetched) -> Result<(), KafkaError> {
         let mut list = TopicPartitionList::with_capacity(starts.len());
         for start in starts {
+            fetched.forward(&self.topic, start.partition);
             list.add_partition_offset(&self.topic, start.partition, Offset::Offset(start.offset))?;
         }
         match self.inner.rebalance_protocol() {

@@ -60,15 +60,17 @@ pub struct Filling {
     pub packed: Option<(Packed, Spool)>,
 }
 
-impl Filler {
+impl Default for Filler {
     /// Knows nothing yet.
-    pub fn new() -> Filler {
+    fn default() -> Filler {
         Filler {
             ratio: RATIO,
             slowness: 1.0,
         }
     }
+}
 
+impl Filler {
     /// Chooses the oldest eligible blocks, as many as fit, and packs them if that makes more fit.
     /// `None` if nothing is eligible, or too little for [`Wanted::only_full`].
     ///
@@ -123,8 +125,8 @@ impl Filler {
             let spool = pack_ranges(queue, &plan.ranges, plan.rows, level, wanted.stop)?;
             let took = (cpu_time() - began).as_secs_f64();
             self.slowness *= (took / expected).clamp(0.5, 2.0);
-            let part = spool.len() as f64 / limit;
-            self.ratio = spool.len() as f64 / plan.bytes as f64;
+            let part = spool.body_len() as f64 / limit;
+            self.ratio = spool.body_len() as f64 / plan.bytes as f64;
             bytes = plan.bytes as f64 * AIM / part;
             if part > 1.0 {
                 continue;
@@ -133,7 +135,7 @@ impl Filler {
             if best.as_ref().is_none_or(|b| b.plan.rows < plan.rows) {
                 let packed = Packed {
                     level,
-                    bytes: spool.len(),
+                    bytes: spool.body_len(),
                 };
                 best = Some(Filling {
                     plan,

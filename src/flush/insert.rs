@@ -38,7 +38,7 @@ impl Flusher<'_> {
                 return Ok(());
             }
         };
-        let body_len = source.as_ref().map_or(batch.bytes, Spool::len);
+        let body_len = source.as_ref().map_or(batch.bytes, Spool::body_len);
         let (stored_before, ambiguous_before) = (batch.may_be_stored, batch.ambiguous_ms);
         batch.attempts += 1;
         batch.may_be_stored = true;

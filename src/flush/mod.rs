@@ -133,7 +133,7 @@ impl<'a> Flusher<'a> {
             tables,
             body_limit,
             pace: queue.load(PACE)?.unwrap_or_default(),
-            filler: Filler::new(),
+            filler: Filler::default(),
             spool: None,
             shutdown,
             stats,

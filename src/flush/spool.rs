@@ -41,7 +41,7 @@ impl Spool {
     }
 
     /// Its length in bytes.
-    pub fn len(&self) -> u64 {
+    pub fn body_len(&self) -> u64 {
         self.len
     }
 

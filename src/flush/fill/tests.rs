@@ -54,7 +54,7 @@ impl Fixture {
     }
 
     fn fill(&self, bytes: u64, patience: Duration, only_full: bool) -> Option<Filling> {
-        self.fill_with(&mut Filler::new(), bytes, patience, only_full)
+        self.fill_with(&mut Filler::default(), bytes, patience, only_full)
     }
 
     fn fill_with(
@@ -107,7 +107,7 @@ fn unpacked(spool: &mut Spool) -> Vec<Vec<u8>> {
 #[test]
 fn a_backlog_is_packed_into_a_full_body_of_the_oldest_rows() {
     let f = Fixture::new(60);
-    let mut filler = Filler::new();
+    let mut filler = Filler::default();
     // The first body teaches how much fits.
     for _ in 0..2 {
         let limit = 256 << 10;
@@ -115,9 +115,9 @@ fn a_backlog_is_packed_into_a_full_body_of_the_oldest_rows() {
         let mut filling = f.fill_with(&mut filler, limit, PATIENCE, false).unwrap();
         let expected = f.expected(&filling);
         let (packed, spool) = filling.packed.as_mut().expect("packed");
-        assert!(spool.len() <= limit && packed.bytes == spool.len());
+        assert!(spool.body_len() <= limit && packed.bytes == spool.body_len());
         // A block of 500 rows is 3 % of this body; one of a real queue is 1 % of 1 MiB.
-        assert!(spool.len() >= limit * 94 / 100, "{}", spool.len());
+        assert!(spool.body_len() >= limit * 94 / 100, "{}", spool.body_len());
         assert!(filling.plan.rows > plain.plan.rows * 5 / 4);
         assert_eq!(unpacked(spool), expected);
     }
@@ -178,7 +178,7 @@ fn a_stop_ends_the_packing() {
         only_full: false,
         stop: &stop,
     };
-    let ended = Filler::new().fill(&f.queue, wanted);
+    let ended = Filler::default().fill(&f.queue, wanted);
     assert!(matches!(ended, Err(PackError::Stopped)));
 }
 
