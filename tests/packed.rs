@@ -4,7 +4,7 @@ use crate::support::fake_clickhouse::{FakeClickHouse, Fault, Outcome, Seen};
 use crate::support::kafka::Kafka;
 use crate::support::program::{PATIENCE, Setup};
 
-const LIMIT: u64 = 128 << 10;
+const LIMIT: u64 = 256 << 10;
 
 struct World {
     kafka: Kafka,
@@ -57,7 +57,7 @@ fn a_backlog_goes_out_in_full_bodies_of_more_rows() {
     assert!(last.rows > 0);
     for insert in full {
         let len = insert.content_length.unwrap();
-        // A block is up to a sixth of so small a body.
+        // A block is up to a tenth of so small a body.
         assert!((LIMIT * 8 / 10..=LIMIT).contains(&len), "{len}");
         // As stored, a row takes 35 bytes.
         assert!(insert.rows > LIMIT / 35, "{}", insert.rows);
