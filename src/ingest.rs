@@ -21,7 +21,7 @@ use crossbeam_channel::{Sender, bounded};
 
 /// Rows of a block before compression. zstd-1 makes about a quarter of it, 16 to 32 KiB: sled
 /// keeps larger values badly, and smaller ones compress badly.
-pub(crate) const BLOCK_BYTES: usize = 128 << 10;
+pub const BLOCK_BYTES: usize = 128 << 10;
 
 /// Messages in quarantine that one block brings, and their bytes; a longer run of them closes it.
 const BLOCK_QUARANTINE: usize = 1024;

@@ -25,7 +25,7 @@ const GROUP_BYTES: u64 = 4 << 20;
 const TAIL_BYTES: u64 = 64 << 20;
 
 /// zstd level of stored blocks: level 1 costs half the CPU of level 3 for 1 % more bytes.
-pub(crate) const ZSTD_LEVEL: i32 = 1;
+pub const ZSTD_LEVEL: i32 = 1;
 
 /// How often a commit that failed is tried again, and tails of absent partitions are looked at.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
