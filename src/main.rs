@@ -5,7 +5,7 @@ mod allocator;
 use std::process::ExitCode;
 
 use anonymizer::cli::{
-    adopt, batches, check, export, produce, quarantine, repair, replay, run, status, verify,
+    adopt, batches, check, export, produce, quarantine, repair, replay, run, schema, status, verify,
 };
 use anonymizer::runtime::config::Settings;
 use clap::{Parser, Subcommand};
@@ -45,6 +45,9 @@ enum Command {
     /// List, show, export, retry or drop the messages that could not become rows
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
+    /// Print the tables and views
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
     /// Produce synthetic records into Kafka
     Produce(produce::ProduceArgs),
 }
@@ -74,6 +77,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Repair => repair::run(&config),
         Command::Adopt(args) => adopt::run(args, &config),
         Command::Quarantine(command) => quarantine::run(command, &config),
+        Command::Schema(command) => schema::run(command, &config),
         Command::Produce(args) => produce::run(args, &config),
     }
 }

@@ -9,6 +9,7 @@ pub mod quarantine;
 pub mod repair;
 pub mod replay;
 pub mod run;
+pub mod schema;
 pub mod status;
 pub mod verify;
 

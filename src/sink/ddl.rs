@@ -5,6 +5,9 @@ use super::schema::ObjectKind;
 /// What every object's name in the files begins with; the configured table name takes its place.
 pub(super) const NAME: &str = "http_log";
 
+/// The one name without it, since people type it: the view to ask. Another table has `TABLE_traffic`.
+pub(super) const ASK: &str = "traffic";
+
 /// The statements of a file, without comments. A `;` or `--` inside quotes ends nothing.
 pub(super) fn statements(file: &str) -> Vec<String> {
     let mut all = Vec::new();
@@ -55,19 +58,32 @@ pub(super) fn statements(file: &str) -> Vec<String> {
         .collect()
 }
 
-/// Puts `table` in place of [`NAME`] wherever an identifier begins with it.
+/// Puts `table` in place of [`NAME`] wherever an identifier begins with it, and `TABLE_traffic` in place
+/// of [`ASK`].
 pub(super) fn rename(sql: &str, table: &str) -> String {
+    if table == NAME {
+        return sql.to_string();
+    }
+    let asked = replace(sql, ASK, &format!("{NAME}_{ASK}"), |next| !in_name(next));
+    replace(&asked, NAME, table, |_| true)
+}
+
+/// Whether a character can be within an identifier.
+fn in_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Puts `new` in place of `old` wherever an identifier begins with it and goes on as `fits` likes.
+fn replace(sql: &str, old: &str, new: &str, fits: fn(char) -> bool) -> String {
     let mut out = String::with_capacity(sql.len());
     let mut rest = sql;
-    while let Some(at) = rest.find(NAME) {
+    while let Some(at) = rest.find(old) {
         let (before, found) = rest.split_at(at);
         out.push_str(before);
-        let inside = out
-            .chars()
-            .next_back()
-            .is_some_and(|c| c.is_alphanumeric() || c == '_');
-        out.push_str(if inside { NAME } else { table });
-        rest = &found[NAME.len()..];
+        rest = &found[old.len()..];
+        let inside = out.chars().next_back().is_some_and(in_name);
+        let fits = !inside && rest.chars().next().is_none_or(fits);
+        out.push_str(if fits { new } else { old });
     }
     out.push_str(rest);
     out
@@ -86,9 +102,7 @@ pub(super) fn head(sql: &str) -> Option<(ObjectKind, String)> {
         .or_else(|| Some((ObjectKind::View, words(rest, "VIEW")?)))
         .or_else(|| Some((ObjectKind::Table, words(rest, "TABLE")?)))?;
     let rest = words(rest, "IF NOT EXISTS")?;
-    let end = rest
-        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .unwrap_or(rest.len());
+    let end = rest.find(|c| !in_name(c)).unwrap_or(rest.len());
     (end > 0).then(|| (kind, rest[..end].to_string()))
 }
 

@@ -16,6 +16,7 @@ mod connection;
 mod ddl;
 mod error;
 mod exchange;
+mod retention;
 mod retry_after;
 mod schema;
 mod url;
@@ -29,6 +30,7 @@ use ureq::http::HeaderValue;
 
 pub use self::body_limit::BodyLimit;
 pub use self::error::SinkError;
+pub use self::retention::Retention;
 pub use self::schema::{Found, ObjectKind, Schema, SchemaError, SchemaObject, SchemaState};
 
 use self::exchange::Exchange;
@@ -120,8 +122,14 @@ pub fn insert_settings(token: &str, max_rows: u64) -> Vec<(String, String)> {
         ("max_insert_block_size", &block),
         ("min_insert_block_size_rows", &block),
         ("min_insert_block_size_bytes", "0"),
-        // The views have summed the block already; measured, twice the insert rate.
+        // Merges add up what the views wrote; measured, twice the insert rate.
         ("optimize_on_insert", "0"),
+        // Views that do not wait for one another, where there is more than one core.
+        ("parallel_view_processing", "1"),
+        // A view that cannot store its part is an error of the insert, whatever the server's profile:
+        // totals that are wrong and nobody knows would be the alternative.
+        ("materialized_views_ignore_errors", "0"),
+        ("ignore_materialized_views_with_dropped_target_table", "0"),
         // No timestamp in a row may make an insert fail.
         ("throw_on_max_partitions_per_insert_block", "0"),
         // The status must be the last word, not the first.

@@ -10,10 +10,24 @@ use std::collections::BTreeMap;
 use super::ddl::{head, rename, statements};
 
 /// The DDL, in the order of creation. A new file in `ops/clickhouse` is added here and nowhere else.
-const FILES: &[(&str, &str)] = &[(
-    "20-http_log.sql",
-    include_str!("../../ops/clickhouse/20-http_log.sql"),
-)];
+const FILES: &[(&str, &str)] = &[
+    (
+        "10-totals.sql",
+        include_str!("../../ops/clickhouse/10-totals.sql"),
+    ),
+    (
+        "20-http_log.sql",
+        include_str!("../../ops/clickhouse/20-http_log.sql"),
+    ),
+    (
+        "30-views.sql",
+        include_str!("../../ops/clickhouse/30-views.sql"),
+    ),
+    (
+        "40-traffic.sql",
+        include_str!("../../ops/clickhouse/40-traffic.sql"),
+    ),
+];
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +56,7 @@ pub struct SchemaObject {
 #[derive(Debug, Clone)]
 pub struct Schema {
     database: String,
+    table: String,
     objects: Vec<SchemaObject>,
 }
 
@@ -136,8 +151,14 @@ impl Schema {
         }
         Ok(Self {
             database: database.to_string(),
+            table: table.to_string(),
             objects,
         })
+    }
+
+    /// The name of the raw table.
+    pub fn table(&self) -> &str {
+        &self.table
     }
 
     /// The objects in the order of creation.
@@ -214,7 +235,7 @@ fn text(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ddl::NAME;
+    use super::super::ddl::{ASK, NAME};
     use super::*;
 
     #[test]
@@ -229,7 +250,8 @@ mod tests {
         // Sorted by file name is the order of creation.
         assert!(FILES.is_sorted_by_key(|(name, _)| name));
         for object in schema.objects() {
-            assert!(object.name.starts_with(NAME), "{}", object.name);
+            let named = object.name.starts_with(NAME) || object.name == ASK;
+            assert!(named, "{}", object.name);
             if object.kind == ObjectKind::Table {
                 assert!(
                     object.sql.contains("deduplication_window"),
@@ -251,6 +273,13 @@ mod tests {
         f("FROM http_log_ip_1m", "FROM edge_ip_1m");
         f("`http_log`.x(http_log)", "`edge`.x(edge)");
         f("my_http_log xhttp_log", "my_http_log xhttp_log");
+        f("EXISTS traffic AS", "EXISTS edge_traffic AS");
+        f("traffic_1 http_log_traffic", "traffic_1 edge_traffic");
+        assert_eq!(
+            rename("traffic http_log", "traffic"),
+            "traffic_traffic traffic"
+        );
+        assert_eq!(rename("traffic http_log", NAME), "traffic http_log");
         for bad in ["", "1x", "a-b", "a.b", "a`b"] {
             assert!(Schema::new("db", bad).is_err(), "{bad}");
         }
@@ -264,6 +293,7 @@ mod tests {
         };
         Schema {
             database: "it's".into(),
+            table: "t".into(),
             objects: vec![
                 object("t_1m", ObjectKind::Table),
                 object("t", ObjectKind::Table),

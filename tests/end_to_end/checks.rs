@@ -286,6 +286,31 @@ impl Totals {
     }
 }
 
+/// Each table of totals adds up to the raw rows, and `traffic` says the same. Sums wrap at 64 bits alike.
+pub fn totals_are_those_of_the_rows(stack: &Stack) {
+    let raw = stack.query("SELECT count(), sum(bytes_sent) FROM http_log");
+    let tables = ["totals", "totals_1d", "address_1d", "1m", "1h"].map(|t| format!("http_log_{t}"));
+    let asked = |by: &str| {
+        format!(
+            "traffic(from = toDateTime(0), to = toDateTime(4294967295), step = 0, by = '{by}', \
+             resource = [], status = [], cache = [], address = [])"
+        )
+    };
+    for from in tables
+        .into_iter()
+        .chain(["", "status", "address", "address,cache"].map(asked))
+    {
+        let sums = stack.query(&format!(
+            "SELECT sum(requests), sum(bytes_sent) FROM {from}"
+        ));
+        assert_eq!(
+            String::from_utf8(sums),
+            String::from_utf8(raw.clone()),
+            "{from}"
+        );
+    }
+}
+
 fn same_counts<K: Ord + Debug>(what: &str, want: &BTreeMap<K, u64>, got: &BTreeMap<K, u64>) {
     let keys = want.keys().chain(got.keys());
     let wrong: Vec<_> = keys

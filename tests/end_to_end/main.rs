@@ -6,7 +6,7 @@
 //! that takes 64 MiB:
 //! - after a SIGKILL in the middle of reading and one in the middle of an insert, ClickHouse holds
 //!   every record once: count, sums, and counts by status, resource and masked address are those of
-//!   what was produced;
+//!   what was produced; and so do the totals;
 //! - the killed insert goes out again under the same token;
 //! - a message that cannot be a row is in quarantine, once, whatever was killed;
 //! - no unmasked address is in a stored block, a sealed batch or a quarantine entry, in a log line at
@@ -124,6 +124,7 @@ fn a_million_records_survive_a_kill() {
     assert_eq!(stopped["queue"]["rows"], 0);
 
     want.compare(&Totals::in_clickhouse(&stack));
+    checks::totals_are_those_of_the_rows(&stack);
     assert_eq!(program.stored().quarantined, odd.quarantined);
     assert!(
         stack.inserts(&token).len() >= 2,

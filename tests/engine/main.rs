@@ -6,11 +6,13 @@
 //!   arrive.
 //! - A wrong database holds, and inserts go on once it is there.
 //! - An engine that restarts loses and doubles nothing.
+//! - The totals are those of the raw rows: module `totals`.
 //!
 //! Kafka is the mock cluster; there is no proxy, and a request a second.
 
 #[path = "../support/mod.rs"]
 mod support;
+mod totals;
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,12 @@ use support::program::{Program, Setup};
 use support::stack::{Stack, free_port};
 
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Asks ClickHouse.
+fn sql(port: u16, sql: &str) -> Result<String, ureq::Error> {
+    let url = format!("http://127.0.0.1:{port}/");
+    ureq::post(&url).send(sql)?.body_mut().read_to_string()
+}
 
 struct World {
     stack: Stack,
@@ -43,9 +51,8 @@ impl World {
         }
     }
 
-    fn sql(&self, sql: &str) -> Result<String, ureq::Error> {
-        let url = format!("http://127.0.0.1:{}/", self.port);
-        ureq::post(&url).send(sql)?.body_mut().read_to_string()
+    fn sql(&self, text: &str) -> Result<String, ureq::Error> {
+        sql(self.port, text)
     }
 
     fn number(&self, sql: &str) -> u64 {
@@ -92,6 +99,8 @@ fn a_century_of_timestamps_is_one_insert_with_few_parts() {
     assert!(w.number(years) > 130);
     let parts = "SELECT count() FROM system.parts WHERE table = 'http_log' AND active";
     assert!(w.number(parts) < 1000);
+    let totals = "SELECT sum(requests) FROM http_log_totals";
+    assert_eq!(w.number(totals), 60_000);
 }
 
 #[test]

@@ -462,6 +462,8 @@ impl Request<'_> {
         let wanted = [
             ("insert_deduplicate", "1"),
             ("deduplicate_blocks_in_dependent_materialized_views", "1"),
+            ("materialized_views_ignore_errors", "0"),
+            ("ignore_materialized_views_with_dropped_target_table", "0"),
             ("async_insert", "0"),
             ("max_insert_threads", "1"),
             ("min_insert_block_size_bytes", "0"),
