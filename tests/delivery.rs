@@ -310,6 +310,31 @@ fn missing_tables_are_created_one_statement_a_slot_before_the_first_row() {
 }
 
 #[test]
+fn a_missing_view_of_the_totals_is_named_and_held_and_one_to_ask_is_not() {
+    let mut w = World::new();
+    w.setup.switch_on("--no-create-tables");
+    w.clickhouse
+        .state()
+        .missing
+        .extend(["http_log_fill_1h".to_string(), "traffic".to_string()]);
+    w.kafka.produce(1, 300);
+    let program = w.setup.run();
+    let status = w.setup.wait_status(|s| !s["flush"]["hold"].is_null());
+    let hold = status["flush"]["hold"].as_str().unwrap();
+    assert!(
+        hold.contains("http_log_fill_1h") && !hold.contains("traffic"),
+        "{hold}"
+    );
+    program.wait_log("rows that it holds will not be in the totals");
+    assert_eq!(w.clickhouse.rows(), 0);
+    w.clickhouse.state().missing.remove("http_log_fill_1h");
+    w.wait_all_stored();
+    program.stop();
+    assert!(w.clickhouse.state().ddl.is_empty());
+    w.assert_exactly_once();
+}
+
+#[test]
 fn a_stop_ends_in_time_while_clickhouse_hangs() {
     let mut w = World::new();
     let program = w.run_with([Fault::Hang(PATIENCE)]);

@@ -167,6 +167,10 @@ impl<'a> Flusher<'a> {
         let sealed = self.queue.sealed_batch();
         let ambiguous = sealed.as_ref().is_some_and(|b| b.may_be_stored);
         match self.tables.need(ambiguous) {
+            // A batch that may be stored is settled first.
+            Need::Nothing if self.tables.is_due() && !ambiguous => {
+                return self.check_tables().map(|()| true);
+            }
             Need::Nothing => {}
             Need::Check => return self.check_tables().map(|()| true),
             Need::Create { name, sql } => return self.create(&name, &sql).map(|()| true),

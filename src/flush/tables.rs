@@ -2,11 +2,13 @@
 //! that comes later than the first row leaves the totals wrong for ever.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{Queue, QueueError};
-use crate::sink::{Schema, SchemaError, SchemaState, Sink, SinkError};
+use crate::runtime::clock::now_ms;
+use crate::sink::{Found, ObjectKind, Schema, SchemaError, SchemaState, Sink, SinkError};
 
 /// Name under which the queue remembers that the tables exist.
 const TABLES: &str = "tables";
@@ -22,7 +24,13 @@ struct Remembered {
     /// Inserts that the smallest deduplication window holds.
     #[serde(default)]
     window: Option<u64>,
+    /// When they were all seen last, Unix ms.
+    #[serde(default)]
+    checked_ms: u64,
 }
+
+/// Inserts go on without a view that fills totals: nothing but a look tells that it was dropped.
+const LOOK_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the next request has to be for the tables' sake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +60,7 @@ pub struct Tables<'a> {
     missing: Option<Vec<String>>,
     uuids: BTreeMap<String, String>,
     window: Option<u64>,
+    checked_ms: u64,
     /// Tables that were replaced since a batch was sent that may be stored.
     replaced: Vec<String>,
 }
@@ -73,7 +82,9 @@ impl<'a> Tables<'a> {
         let remembered: Option<Remembered> = queue.load(TABLES)?;
         let remembered = remembered.filter(|r| r.target == target);
         let complete = remembered.as_ref().is_some_and(|r| r.complete);
-        let (uuids, window) = remembered.map(|r| (r.uuids, r.window)).unwrap_or_default();
+        let (uuids, window, checked_ms) = remembered
+            .map(|r| (r.uuids, r.window, r.checked_ms))
+            .unwrap_or_default();
         Ok(Tables {
             queue,
             schema,
@@ -83,8 +94,15 @@ impl<'a> Tables<'a> {
             missing: None,
             uuids,
             window,
+            checked_ms,
             replaced: Vec::new(),
         })
+    }
+
+    /// Whether it is long ago that all were seen. A clock that was set back does not matter here.
+    pub fn is_due(&self) -> bool {
+        let since = Duration::from_millis(now_ms().saturating_sub(self.checked_ms));
+        self.complete && since >= LOOK_AGAIN
     }
 
     /// What has to be done next. `ambiguous` says that a batch may be stored already: then nothing
@@ -112,14 +130,14 @@ impl<'a> Tables<'a> {
                 missing.join(", ")
             ));
         }
-        if ambiguous {
+        let object = self.schema.objects().iter().find(|o| &o.name == name);
+        if ambiguous && object.is_none_or(|o| o.kind != ObjectKind::View) {
             return Need::Hold(format!(
                 "missing: {}, while a batch may be stored already; restore them, or create them \
                  yourself if its rows are gone",
                 missing.join(", ")
             ));
         }
-        let object = self.schema.objects().iter().find(|o| &o.name == name);
         match object {
             Some(o) => Need::Create {
                 name: o.name.clone(),
@@ -139,7 +157,9 @@ impl<'a> Tables<'a> {
             Err(e) => return Ok(Err(e)),
         };
         match self.schema.parse_check(&answer) {
-            Ok(state) => {
+            Ok(mut state) => {
+                self.spare_views(&mut state);
+                self.tell_late(&state);
                 for table in &state.without_window {
                     log::warn!(
                         "table {table} has no deduplication window: a resend would be stored twice \
@@ -156,8 +176,9 @@ impl<'a> Tables<'a> {
                 self.missing = Some(state.missing.clone());
                 self.compare(&state);
                 self.window = state.window();
-                if state.missing.is_empty() {
-                    self.remember(true)?;
+                self.checked_ms = now_ms();
+                if state.missing.is_empty() || self.complete {
+                    self.remember(state.missing.is_empty())?;
                 }
                 Ok(Ok(state))
             }
@@ -171,9 +192,42 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// Notes which tables are not the ones that were there at the last check.
+    /// A view to ask is for people; rows do not need it. Who creates the tables himself may leave it out.
+    fn spare_views(&self, state: &mut SchemaState) {
+        if !self.create {
+            state.missing.retain(|m| self.kind(m) != ObjectKind::View);
+        }
+    }
+
+    /// Says that totals which are created after the raw table do not have the rows it holds.
+    fn tell_late(&self, state: &SchemaState) {
+        let raw = self.schema.table();
+        let late = |m: &&String| self.kind(m) != ObjectKind::View && *m != raw;
+        let late: Vec<&str> = state
+            .missing
+            .iter()
+            .filter(late)
+            .map(String::as_str)
+            .collect();
+        if state.found.contains_key(raw) && !late.is_empty() {
+            log::warn!(
+                "{raw} is there without {}: rows that it holds will not be in the totals; \
+                 README, \"Totals\", says how to fill them in",
+                late.join(", ")
+            );
+        }
+    }
+
+    fn kind(&self, name: &str) -> ObjectKind {
+        let object = self.schema.objects().iter().find(|o| o.name == name);
+        object.map_or(ObjectKind::Table, |o| o.kind)
+    }
+
+    /// Notes which tables are not the ones that were there at the last check. A view that fills totals
+    /// counts as one: ClickHouse's tokens of its blocks hold its UUID.
     fn compare(&mut self, state: &SchemaState) {
-        for (name, found) in &state.found {
+        let holds_tokens = |(_, found): &(&String, &Found)| found.engine != "View";
+        for (name, found) in state.found.iter().filter(holds_tokens) {
             match self.uuids.get(name) {
                 Some(known) if *known != found.uuid && !self.replaced.contains(name) => {
                     self.replaced.push(name.clone());
@@ -227,7 +281,32 @@ impl<'a> Tables<'a> {
                 complete,
                 uuids: self.uuids.clone(),
                 window: self.window,
+                checked_ms: self.checked_ms,
             },
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::DataDir;
+
+    #[test]
+    fn what_was_seen_long_ago_is_looked_at_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::open(DataDir::lock(dir.path()).unwrap()).unwrap();
+        let load = || {
+            let schema = Schema::new("default", "http_log").unwrap();
+            Tables::load(&queue, schema, "here", true).unwrap()
+        };
+        let mut tables = load();
+        assert!(!tables.is_due(), "the first look comes anyway");
+        let day = LOOK_AGAIN.as_millis() as u64;
+        for (ago, due) in [(day - 60_000, false), (day + 1, true), (u64::MAX, true)] {
+            tables.checked_ms = now_ms().saturating_sub(ago);
+            tables.remember(true).unwrap();
+            assert_eq!(load().is_due(), due, "{ago} ms ago");
+        }
     }
 }

@@ -71,6 +71,11 @@ impl Setup {
         self.args.extend([name.to_owned(), value.to_owned()]);
     }
 
+    /// Sets a setting that is yes or no.
+    pub fn switch_on(&mut self, name: &str) {
+        self.args.push(name.to_owned());
+    }
+
     /// Starts `anonymizer run`.
     pub fn run(&self) -> Program {
         self.starts.set(self.starts.get() + 1);
