@@ -114,7 +114,10 @@ fn pack(bytes: u64) {
             only_full: true,
             stop: &|| false,
         };
-        let filling = filler.fill(&queue, wanted).expect("rows").expect("a backlog");
+        let filling = filler
+            .fill(&queue, wanted)
+            .expect("rows")
+            .expect("a backlog");
         let packed = filling.packed.map(|(packed, _)| packed);
         let len = packed.map_or(filling.plan.bytes, |p| p.bytes);
         (filling.plan.rows, len, packed.map_or(0, |p| p.level))
