@@ -1,5 +1,7 @@
 //! The integration tests, one binary. Each module asks one question.
 
+/// Does a clock that is set break a slot or lose a row?
+mod clock;
 /// Does a hostile message cost more than an honest one?
 mod cost;
 /// Does every record arrive exactly once, whatever the server answers and whenever we are killed?

@@ -7,7 +7,7 @@ use super::fill::pack_ranges;
 use super::{BODY_LIMIT, Flusher, PACE, PackError, Spool};
 use crate::encode::COLUMNS;
 use crate::queue::{Batch, BatchState, QueueError};
-use crate::runtime::clock::now_ms;
+use crate::runtime::clock::{Moment, now_ms};
 use crate::sink::{InsertRequest, SinkError, insert_settings};
 
 /// Pause after the limiter's 503, plus up to as much again by chance: several instances may share
@@ -44,7 +44,7 @@ impl Flusher<'_> {
         batch.may_be_stored = true;
         batch.ambiguous_ms = now_ms();
         self.queue.update_batch(&batch)?;
-        self.limiter.begin(&batch.token, now_ms())?;
+        self.limiter.begin(&batch.token, Moment::now())?;
         let request = InsertRequest {
             token: batch.token.clone(),
             rows: batch.rows,
@@ -207,7 +207,7 @@ impl Flusher<'_> {
                 jitter(Duration::from_secs(1 << (self.unreachable - 1))).min(UNREACHABLE_PAUSE)
             }
         };
-        self.limiter.not_used(pause, now_ms())
+        self.limiter.not_used(pause, &Moment::now())
     }
 
     fn too_large(&mut self, mut batch: Batch, body_len: u64) -> Result<(), QueueError> {

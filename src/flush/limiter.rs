@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{Queue, QueueError};
+use crate::runtime::clock::{Moment, Uptime};
 
 /// Name under which the queue keeps the last [`Attempt`].
 const ATTEMPT: &str = "attempt";
@@ -15,10 +16,22 @@ const ATTEMPT: &str = "attempt";
 pub struct Attempt {
     /// When it started, Unix ms.
     pub start_ms: u64,
+    /// The same by the clock that nobody sets.
+    #[serde(default)]
+    pub uptime: Option<Uptime>,
     /// What it was: an insert's token, `check`, or a statement's object.
     pub what: String,
     /// How it ended; `None` while it is under way or if the process died.
     pub outcome: Option<String>,
+}
+
+impl Attempt {
+    fn start(&self) -> Moment {
+        Moment {
+            wall_ms: self.start_ms,
+            uptime: self.uptime.clone(),
+        }
+    }
 }
 
 /// See the module. All requests of one data dir go through one limiter.
@@ -33,17 +46,16 @@ pub struct Limiter<'a> {
 }
 
 impl<'a> Limiter<'a> {
-    /// Takes up where the last process left off. `now_ms` is the time by the wall clock; an
-    /// attempt in its future, after the clock was set back, counts as made now.
+    /// Takes up where the last process left off. An attempt in the future, as after a reboot with
+    /// the clock set back, counts as made now.
     ///
     /// # Errors
     /// [`QueueError`] if the last attempt cannot be read.
-    pub fn load(queue: &'a Queue, interval: Duration, now_ms: u64) -> Result<Self, QueueError> {
+    pub fn load(queue: &'a Queue, interval: Duration, now: &Moment) -> Result<Self, QueueError> {
         // Written as null where the very first attempt used no slot.
         let last: Option<Attempt> = queue.load::<Option<Attempt>>(ATTEMPT)?.flatten();
         let wait = last.as_ref().map_or(Duration::ZERO, |a| {
-            let since = Duration::from_millis(now_ms.saturating_sub(a.start_ms));
-            interval.saturating_sub(since)
+            interval.saturating_sub(now.since(&a.start()))
         });
         Ok(Limiter {
             queue,
@@ -63,9 +75,10 @@ impl<'a> Limiter<'a> {
     ///
     /// # Errors
     /// [`QueueError`] if it cannot be made durable.
-    pub fn begin(&mut self, what: &str, now_ms: u64) -> Result<(), QueueError> {
+    pub fn begin(&mut self, what: &str, now: Moment) -> Result<(), QueueError> {
         let attempt = Attempt {
-            start_ms: now_ms,
+            start_ms: now.wall_ms,
+            uptime: now.uptime,
             what: what.to_owned(),
             outcome: None,
         };
@@ -93,12 +106,11 @@ impl<'a> Limiter<'a> {
     ///
     /// # Errors
     /// [`QueueError`] if it cannot be written.
-    pub fn not_used(&mut self, pause: Duration, now_ms: u64) -> Result<(), QueueError> {
+    pub fn not_used(&mut self, pause: Duration, now: &Moment) -> Result<(), QueueError> {
         self.last = self.before.take();
         self.queue.save(ATTEMPT, &self.last)?;
         let of_before = self.last.as_ref().map_or(Duration::ZERO, |a| {
-            let since = Duration::from_millis(now_ms.saturating_sub(a.start_ms));
-            self.interval.saturating_sub(since)
+            self.interval.saturating_sub(now.since(&a.start()))
         });
         self.free_at = Instant::now() + pause.max(of_before);
         Ok(())
@@ -122,10 +134,10 @@ impl<'a> Limiter<'a> {
 pub fn peek(
     queue: &Queue,
     interval: Duration,
-    now_ms: u64,
+    now: &Moment,
 ) -> Result<(Option<Attempt>, u64), QueueError> {
-    let limiter = Limiter::load(queue, interval, now_ms)?;
-    let next = now_ms + limiter.wait().as_millis() as u64;
+    let limiter = Limiter::load(queue, interval, now)?;
+    let next = now.wall_ms + limiter.wait().as_millis() as u64;
     Ok((limiter.last, next))
 }
 
@@ -142,6 +154,22 @@ mod tests {
         f(&queue);
     }
 
+    /// A moment on a machine whose clock was never set.
+    fn at(ms: u64) -> Moment {
+        set(ms, ms)
+    }
+
+    /// One whose wall clock says something else.
+    fn set(wall_ms: u64, ms: u64) -> Moment {
+        Moment {
+            wall_ms,
+            uptime: Some(Uptime {
+                boot: "this".into(),
+                ms,
+            }),
+        }
+    }
+
     fn about(got: Duration, want_secs: u64) -> bool {
         let want = Duration::from_secs(want_secs);
         got <= want && got + Duration::from_secs(5) > want
@@ -150,7 +178,7 @@ mod tests {
     #[test]
     fn the_first_request_need_not_wait() {
         with_queue(|q| {
-            let limiter = Limiter::load(q, INTERVAL, 1_000_000).unwrap();
+            let limiter = Limiter::load(q, INTERVAL, &at(1_000_000)).unwrap();
             assert_eq!(limiter.wait(), Duration::ZERO);
         });
     }
@@ -158,19 +186,33 @@ mod tests {
     #[test]
     fn a_restart_right_after_an_attempt_waits_the_rest_of_the_slot() {
         with_queue(|q| {
-            let mut limiter = Limiter::load(q, INTERVAL, 1_000_000).unwrap();
-            limiter.begin("x", 1_000_000).unwrap();
-            let again = Limiter::load(q, INTERVAL, 1_020_000).unwrap();
+            let mut limiter = Limiter::load(q, INTERVAL, &at(1_000_000)).unwrap();
+            limiter.begin("x", at(1_000_000)).unwrap();
+            let again = Limiter::load(q, INTERVAL, &at(1_020_000)).unwrap();
             assert!(about(again.wait(), 43), "{:?}", again.wait());
         });
     }
 
     #[test]
-    fn an_attempt_in_the_future_is_clamped_to_one_interval() {
+    fn a_clock_that_was_set_changes_no_slot() {
+        for wall_ms in [0, 86_400_000] {
+            with_queue(|q| {
+                let mut limiter = Limiter::load(q, INTERVAL, &at(1_000_000)).unwrap();
+                limiter.begin("x", at(1_000_000)).unwrap();
+                let again = Limiter::load(q, INTERVAL, &set(wall_ms, 1_020_000)).unwrap();
+                assert!(about(again.wait(), 43), "{:?}", again.wait());
+            });
+        }
+    }
+
+    #[test]
+    fn an_attempt_in_the_future_of_another_boot_is_clamped_to_one_interval() {
         with_queue(|q| {
-            let mut limiter = Limiter::load(q, INTERVAL, 9_000_000).unwrap();
-            limiter.begin("x", 9_000_000).unwrap();
-            let again = Limiter::load(q, INTERVAL, 1_000_000).unwrap();
+            let mut limiter = Limiter::load(q, INTERVAL, &at(9_000_000)).unwrap();
+            limiter.begin("x", at(9_000_000)).unwrap();
+            let mut now = at(1_000_000);
+            now.uptime = None;
+            let again = Limiter::load(q, INTERVAL, &now).unwrap();
             assert!(about(again.wait(), 63), "{:?}", again.wait());
         });
     }
@@ -179,10 +221,10 @@ mod tests {
     #[test]
     fn a_first_attempt_that_used_no_slot_leaves_none_behind() {
         with_queue(|q| {
-            let mut limiter = Limiter::load(q, INTERVAL, 0).unwrap();
-            limiter.begin("first", 1_000_000).unwrap();
-            limiter.not_used(Duration::ZERO, 1_000_000).unwrap();
-            let again = Limiter::load(q, INTERVAL, 1_000_001).unwrap();
+            let mut limiter = Limiter::load(q, INTERVAL, &at(0)).unwrap();
+            limiter.begin("first", at(1_000_000)).unwrap();
+            limiter.not_used(Duration::ZERO, &at(1_000_000)).unwrap();
+            let again = Limiter::load(q, INTERVAL, &at(1_000_001)).unwrap();
             assert_eq!((again.last(), again.wait()), (None, Duration::ZERO));
         });
     }
@@ -190,12 +232,14 @@ mod tests {
     #[test]
     fn a_refused_attempt_gives_the_slot_back_but_not_the_one_before_it() {
         with_queue(|q| {
-            let mut limiter = Limiter::load(q, INTERVAL, 0).unwrap();
-            limiter.begin("first", 1_000_000).unwrap();
-            limiter.begin("second", 1_063_000).unwrap();
-            limiter.not_used(Duration::from_secs(3), 1_063_100).unwrap();
+            let mut limiter = Limiter::load(q, INTERVAL, &at(0)).unwrap();
+            limiter.begin("first", at(1_000_000)).unwrap();
+            limiter.begin("second", at(1_063_000)).unwrap();
+            limiter
+                .not_used(Duration::from_secs(3), &at(1_063_100))
+                .unwrap();
             assert!(about(limiter.wait(), 3), "{:?}", limiter.wait());
-            let again = Limiter::load(q, INTERVAL, 1_063_100).unwrap();
+            let again = Limiter::load(q, INTERVAL, &at(1_063_100)).unwrap();
             assert_eq!(again.wait(), Duration::ZERO);
             assert_eq!(again.last().unwrap().what, "first");
         });

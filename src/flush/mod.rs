@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{Batch, Queue, QueueError, SealBounds};
-use crate::runtime::clock::{now_ms, rfc3339};
+use crate::runtime::clock::{Moment, now_ms, rfc3339};
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
 use crate::sink::{BodyLimit, Schema, Sink, SinkError, insert_settings};
@@ -118,7 +118,7 @@ impl<'a> Flusher<'a> {
         stats: &'a Stats,
         status: &'a Mutex<FlushStatus>,
     ) -> Result<Flusher<'a>, QueueError> {
-        let limiter = Limiter::load(queue, options.interval, now_ms())?;
+        let limiter = Limiter::load(queue, options.interval, &Moment::now())?;
         let place = format!("{} {} {}", options.url, options.database, options.table);
         let tables = Tables::load(queue, schema, &place, options.create_tables)?;
         let mut body_limit: BodyLimit = queue
@@ -260,7 +260,7 @@ impl<'a> Flusher<'a> {
     }
 
     fn check_tables(&mut self) -> Result<(), QueueError> {
-        self.limiter.begin("check", now_ms())?;
+        self.limiter.begin("check", Moment::now())?;
         match self.tables.check(&self.sink)? {
             Ok(state) => {
                 self.limiter.ended("answered")?;
@@ -287,7 +287,7 @@ impl<'a> Flusher<'a> {
     }
 
     fn create(&mut self, name: &str, sql: &str) -> Result<(), QueueError> {
-        self.limiter.begin(name, now_ms())?;
+        self.limiter.begin(name, Moment::now())?;
         match self.sink.query(sql) {
             Ok(_) => {
                 self.tables.created(name);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Flusher, LOOK_EVERY, now_ms};
+use super::{Flusher, LOOK_EVERY, Moment};
 use crate::queue::{Batch, QueueError, unpack};
 use crate::rows::{CONTENT_HASH_SQL, content_hash, rows};
 use crate::sink::SinkError;
@@ -56,7 +56,7 @@ impl Flusher<'_> {
             if self.shutdown.wait(self.limiter.wait()) {
                 return Ok(None);
             }
-            self.limiter.begin("count", now_ms())?;
+            self.limiter.begin("count", Moment::now())?;
             let answer = self.sink.query(&sql).and_then(|text| {
                 parse(&text).ok_or_else(|| SinkError::Hold {
                     code: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::clock::{now_ms, rfc3339};
+use super::clock::{Moment, now_ms, rfc3339};
 use super::shutdown::Shutdown;
 use super::stats::Stats;
 use crate::flush::FlushStatus;
@@ -131,7 +131,7 @@ impl Report<'_> {
 /// # Errors
 /// [`QueueError`] if the queue cannot be read.
 pub fn offline(queue: &Queue, interval: Duration) -> Result<Status, QueueError> {
-    let (last, next_slot_ms) = limiter::peek(queue, interval, now_ms())?;
+    let (last, next_slot_ms) = limiter::peek(queue, interval, &Moment::now())?;
     Ok(Status {
         live: false,
         installation: queue.installation().to_owned(),

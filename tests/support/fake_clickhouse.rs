@@ -21,8 +21,17 @@ pub type Multiset = HashMap<Vec<u8>, u64>;
 pub enum Fault {
     /// This status from the proxy after it took the body; nothing is stored.
     Status(u16),
+    /// The same, with this `Retry-After`.
+    StatusRetryAfter(u16, &'static str),
     /// The limiter's answer before the body, with this `Retry-After`.
     Limited503(Option<&'static str>),
+    /// A proxy's refusal before the body, whatever its status.
+    Refused {
+        /// The status.
+        status: u16,
+        /// `Retry-After`.
+        retry_after: Option<&'static str>,
+    },
     /// The status and code of ClickHouse after the body; nothing is stored.
     ExceptionHeader {
         /// The HTTP status, which may be 200.
@@ -36,6 +45,8 @@ pub enum Fault {
     ResetBeforeBody,
     /// A reset in the middle of the body.
     ResetMidBody,
+    /// A reset when the whole body has come; nothing is stored.
+    ResetAfterBody,
     /// The rows are stored and the connection closes without an answer.
     ApplyThenDrop,
     /// Takes the body, waits for [`FakeClickHouse::release`] or this long, then stores and answers,
@@ -374,16 +385,23 @@ fn serve(stream: TcpStream, shared: &Shared, seen_as: &mut Option<usize>) -> io:
         length,
     };
     if limit.is_some() {
-        return request.proxy(413, "", Outcome::Refused);
+        return request.proxy(413, None, Outcome::Refused);
     }
     request.run(fault)
 }
 
 impl Request<'_> {
     fn run(&mut self, fault: Option<Fault>) -> io::Result<()> {
-        if let Some(Fault::Limited503(retry_after)) = fault {
-            let header = retry_after.map_or(String::new(), |v| format!("Retry-After: {v}\r\n"));
-            return self.proxy(503, &header, Outcome::Refused);
+        let refused = match fault {
+            Some(Fault::Limited503(retry_after)) => Some((503, retry_after)),
+            Some(Fault::Refused {
+                status,
+                retry_after,
+            }) => Some((status, retry_after)),
+            _ => None,
+        };
+        if let Some((status, retry_after)) = refused {
+            return self.proxy(status, retry_after, Outcome::Refused);
         }
         if let Some(problem) = self.problem() {
             lock(self.shared).violations.push(problem.clone());
@@ -408,7 +426,17 @@ impl Request<'_> {
             }
         };
         match fault {
-            Some(Fault::Status(status)) => return self.proxy(status, "", Outcome::Failed),
+            Some(Fault::Status(status)) => return self.proxy(status, None, Outcome::Failed),
+            Some(Fault::StatusRetryAfter(status, after)) => {
+                return self.proxy(status, Some(after), Outcome::Failed);
+            }
+            Some(Fault::ResetAfterBody) => {
+                finish(self.shared, self.index, 0, Outcome::Dropped);
+                // Nothing is unread, so without this the close would be an orderly one.
+                let now = Some(Duration::ZERO);
+                rustix::net::sockopt::set_socket_linger(self.stream.get_ref(), now)?;
+                return Ok(());
+            }
             Some(Fault::ExceptionHeader { http, code }) => {
                 return self.exception(http, code, "asked for by the test");
             }
@@ -578,7 +606,13 @@ impl Request<'_> {
     }
 
     /// An answer as nginx makes it: a page, no header of ClickHouse.
-    fn proxy(&mut self, status: u16, headers: &str, outcome: Outcome) -> io::Result<()> {
+    fn proxy(
+        &mut self,
+        status: u16,
+        retry_after: Option<&str>,
+        outcome: Outcome,
+    ) -> io::Result<()> {
+        let headers = retry_after.map_or(String::new(), |v| format!("Retry-After: {v}\r\n"));
         finish(self.shared, self.index, status, outcome);
         let page = format!("<html><h1>{status}</h1><hr>nginx</html>\r\n");
         let text = format!(

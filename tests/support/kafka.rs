@@ -4,7 +4,7 @@
 //! The mock cluster keeps 5 MiB a partition and drops the oldest beyond that: for small tests only.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anonymizer::anonymize::anonymize;
 use anonymizer::decode::decode;
@@ -21,7 +21,7 @@ use super::fake_clickhouse::Multiset;
 
 pub const TOPIC: &str = "http_log";
 pub const GROUP: &str = "anonymizer";
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A cluster; a mock one stops when dropped.
 pub struct Kafka {
@@ -83,15 +83,28 @@ impl Kafka {
 
     /// Produces messages as they are; those that decode are expected as rows.
     pub fn send(&mut self, messages: &[Vec<u8>]) {
-        let producer: BaseProducer = self.config().set("linger.ms", "5").create().unwrap();
         self.expect(messages);
-        for (i, message) in messages.iter().enumerate() {
-            let record = BaseRecord::<(), Vec<u8>>::to(TOPIC)
-                .partition(i as i32 % self.partitions)
+        self.send_keyed(messages.iter().map(|m| (m.as_slice(), None)));
+    }
+
+    /// Produces messages with the keys given, evenly over the partitions; expects nothing.
+    pub fn send_keyed<'a>(&self, messages: impl Iterator<Item = (&'a [u8], Option<String>)>) {
+        let producer: BaseProducer = self
+            .config()
+            .set("linger.ms", "5")
+            // Or a retry could put a record there twice, when its leader goes.
+            .set("enable.idempotence", "true")
+            .create()
+            .unwrap();
+        for ((message, key), partition) in messages.zip((0..self.partitions).cycle()) {
+            let mut record = BaseRecord::<String, [u8]>::to(TOPIC)
+                .partition(partition)
                 .payload(message);
+            record.key = key.as_ref();
             producer.send(record).map_err(|(e, _)| e).unwrap();
         }
         producer.flush(PATIENCE).unwrap();
+        assert_eq!(producer.in_flight_count(), 0);
     }
 
     /// Expects the rows of messages that are produced elsewhere.
@@ -109,7 +122,14 @@ impl Kafka {
         let consumer: BaseConsumer = self.config().set("group.id", GROUP).create().unwrap();
         let mut list = TopicPartitionList::new();
         list.add_partition_range(TOPIC, 0, self.partitions - 1);
-        let list = consumer.committed_offsets(list, PATIENCE).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let list = loop {
+            // A coordinator that is only just found, or moves, answers with an error.
+            match consumer.committed_offsets(list.clone(), PATIENCE) {
+                Ok(list) => break list,
+                Err(e) => assert!(Instant::now() < deadline, "committed offsets: {e}"),
+            }
+        };
         list.elements()
             .iter()
             .filter_map(|e| match e.offset() {
@@ -117,6 +137,11 @@ impl Kafka {
                 _ => None,
             })
             .collect()
+    }
+
+    /// Produces to so many partitions from now on.
+    pub fn grow(&mut self, partitions: i32) {
+        self.partitions = partitions;
     }
 
     pub fn expected_rows(&self) -> u64 {

@@ -6,4 +6,8 @@ pub mod allocations;
 pub mod fake_clickhouse;
 pub mod kafka;
 pub mod program;
+pub mod relay;
+pub mod small_disk;
 pub mod stack;
+pub mod tls;
+pub mod wall_clock;

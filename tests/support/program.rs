@@ -19,6 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 pub struct Setup {
     dir: tempfile::TempDir,
     args: Vec<String>,
+    env: Vec<(String, String)>,
     starts: std::cell::Cell<u32>,
 }
 
@@ -47,6 +48,7 @@ impl Setup {
                 .into_iter()
                 .flat_map(|(name, value)| [name.to_owned(), value])
                 .collect(),
+            env: Vec::new(),
             dir,
             starts: std::cell::Cell::new(0),
         }
@@ -74,6 +76,12 @@ impl Setup {
     /// Sets a setting that is yes or no.
     pub fn switch_on(&mut self, name: &str) {
         self.args.push(name.to_owned());
+    }
+
+    /// Sets a variable of the environment that the program will have.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.env.retain(|(n, _)| n != name);
+        self.env.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts `anonymizer run`.
@@ -122,7 +130,10 @@ impl Setup {
 
     pub fn command(&self, command: &str) -> Command {
         let mut c = Command::new(env!("CARGO_BIN_EXE_anonymizer"));
-        c.arg(command).args(&self.args).env("RUST_LOG", "debug");
+        c.arg(command)
+            .args(&self.args)
+            .env("RUST_LOG", "debug")
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
         c
     }
 }

@@ -1,8 +1,11 @@
 //! Real parts, as `ops/stack` starts them, in a directory and on ports of their own.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 /// Some services of a stack. Stopped when dropped.
@@ -18,22 +21,53 @@ impl Stack {
         services: &'static [&'static str],
         environment: Vec<(&'static str, String)>,
     ) -> Stack {
-        let stack = Stack {
+        let stack = Stack::new(services, environment);
+        stack.start();
+        stack
+    }
+
+    /// One that does not run yet.
+    pub fn new(
+        services: &'static [&'static str],
+        environment: Vec<(&'static str, String)>,
+    ) -> Stack {
+        Stack {
             services,
             dir: tempfile::Builder::new()
                 .prefix("stack-")
                 .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
                 .unwrap(),
             environment,
-        };
-        stack.run("up");
-        stack
+        }
     }
 
     /// Stops them, keeping their data, and starts them again.
     pub fn restart(&self) {
-        self.run("down");
+        self.stop();
+        self.start();
+    }
+
+    /// Starts them again.
+    pub fn start(&self) {
         self.run("up");
+    }
+
+    /// Stops them in good order, keeping their data.
+    pub fn stop(&self) {
+        self.run("down");
+    }
+
+    /// Sends a signal to one of them.
+    pub fn signal(&self, service: &str, signal: Signal) {
+        let file = self.dir.path().join("pids").join(service);
+        let pid = std::fs::read_to_string(file).unwrap();
+        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Where all of it lives.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     fn run(&self, verb: &str) {
@@ -55,11 +89,15 @@ impl Drop for Stack {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that nothing listens on, never given twice. Below the range that the kernel gives to
+/// outgoing connections, one of which could else take it before its server does.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = 20_000 + std::process::id() as u16 % 1_000 * 10;
+    loop {
+        let port = base + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

@@ -1,0 +1,74 @@
+//! A small file system of its own (ext4 in a file), which can be full, fail and be read-only. Only root
+//! may mount one.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Unmounted when dropped.
+pub struct SmallDisk {
+    image: PathBuf,
+    at: PathBuf,
+}
+
+impl SmallDisk {
+    /// Makes one of `mebibytes` in the file `image` and mounts it on the directory `at`. `None` where
+    /// that is not allowed; the caller then leaves its test out, and a line says so.
+    pub fn mount(image: &Path, at: &Path, mebibytes: u64) -> Option<SmallDisk> {
+        File::create(image)
+            .and_then(|f| f.set_len(mebibytes << 20))
+            .unwrap();
+        fs::create_dir_all(at).unwrap();
+        let disk = SmallDisk {
+            image: image.to_owned(),
+            at: at.to_owned(),
+        };
+        let made = run("mkfs.ext4", &["-q", "-m", "0"], &[image]);
+        if made && run("mount", &["-o", "loop"], &[image, at]) {
+            return Some(disk);
+        }
+        println!("left out: a file system cannot be mounted here");
+        None
+    }
+
+    /// What the kernel does when the disk fails: from now on it is read-only, open files too.
+    pub fn fail(&self) {
+        assert!(run("mount", &["-o", "remount,abort"], &[&self.at]));
+    }
+
+    /// As after a reboot: unmounted, checked, mounted, read-only or not.
+    pub fn again(&self, read_only: bool) {
+        assert!(run("umount", &[], &[&self.at]), "somebody uses it");
+        // 1: errors were corrected.
+        run("e2fsck", &["-p"], &[&self.image]);
+        let how = if read_only { "loop,ro" } else { "loop" };
+        assert!(run("mount", &["-o", how], &[&self.image, &self.at]));
+    }
+
+    /// Leaves no room. Returns what to remove.
+    pub fn fill(&self) -> PathBuf {
+        let path = self.at.join("filler");
+        let mut file = File::create(&path).unwrap();
+        let piece = vec![1; 64 * 1024];
+        while file.write_all(&piece).is_ok() {}
+        while file.write_all(&[1]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        run("umount", &["-l"], &[&self.at]);
+    }
+}
+
+fn run(program: &str, words: &[&str], paths: &[&Path]) -> bool {
+    Command::new(program)
+        .args(words)
+        .args(paths)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+}
