@@ -126,7 +126,10 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         stats: &stats,
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| part("store", &mut || Ok(store.run(&from_ingest)?)));
+        // Dropped at its end, so that ingest does not wait for room in the channel for ever.
+        let from_ingest = from_ingest;
+        let (part, store) = (&part, &mut store);
+        scope.spawn(move || part("store", &mut || Ok(store.run(&from_ingest)?)));
         scope.spawn(|| part("flusher", &mut || Ok(flusher.run()?)));
         scope.spawn(|| part("http", &mut || web.run(&report, shutdown)));
         scope.spawn(|| part("control", &mut || socket.run(&report, shutdown)));

@@ -6,6 +6,8 @@ mod clock;
 mod cost;
 /// Does every record arrive exactly once, whatever the server answers and whenever we are killed?
 mod delivery;
+/// What does a disk that is full, fails or is read-only do?
+mod disk;
 /// Do messages of other encoders become the right rows?
 mod golden;
 /// What does it cost when nothing arrives?
