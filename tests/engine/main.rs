@@ -5,21 +5,28 @@
 //! - Rows that a constraint of the table refuses are set aside with the server's words; the next ones
 //!   arrive.
 //! - A wrong database holds, and inserts go on once it is there.
-//! - An engine that restarts loses and doubles nothing.
-//! - The totals are those of the raw rows: module `totals`.
+//! - An engine that restarts loses and doubles nothing, nor do lost answers and cut requests.
+//! - A wrong password holds, and inserts go on with the right one.
+//! - Too many parts, many partitions in one insert, and a full disk of the server lose nothing.
+//! - The totals are those of the raw rows: module `totals`; what becomes of them when a view goes or
+//!   is replaced: module `views`.
 //!
 //! Kafka is the mock cluster; there is no proxy, and a request a second.
 
 #[path = "../support/mod.rs"]
 mod support;
 mod totals;
+mod views;
 
 use std::time::{Duration, Instant};
 
 use anonymizer::synth::Synth;
 use serde_json::Value;
+use support::fake_clickhouse::{Multiset, parse_rows};
 use support::kafka::Kafka;
 use support::program::{Program, Setup};
+use support::relay::{Loss, Relay};
+use support::small_disk::SmallDisk;
 use support::stack::{Stack, free_port};
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -33,26 +40,47 @@ fn sql(port: u16, sql: &str) -> Result<String, ureq::Error> {
 struct World {
     stack: Stack,
     port: u16,
+    password: &'static str,
     kafka: Kafka,
     setup: Setup,
 }
 
 impl World {
     fn new() -> World {
+        let world = World::stopped("");
+        world.stack.start();
+        world
+    }
+
+    /// With an engine that does not run yet, and wants a password.
+    fn stopped(password: &'static str) -> World {
         let port = free_port();
-        let stack = Stack::up(&["clickhouse"], vec![("CLICKHOUSE_PORT", port.to_string())]);
+        let environment = vec![
+            ("CLICKHOUSE_PORT", port.to_string()),
+            ("CLICKHOUSE_PASSWORD", password.to_owned()),
+        ];
         let kafka = Kafka::start(3);
         let setup = Setup::at(&kafka, &format!("http://127.0.0.1:{port}"));
         World {
-            stack,
+            stack: Stack::new(&["clickhouse"], environment),
             port,
+            password,
             kafka,
             setup,
         }
     }
 
-    fn sql(&self, text: &str) -> Result<String, ureq::Error> {
-        sql(self.port, text)
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn sql(&self, sql: &str) -> Result<String, ureq::Error> {
+        ureq::post(&self.url())
+            .header("X-ClickHouse-User", "default")
+            .header("X-ClickHouse-Key", self.password)
+            .send(sql)?
+            .body_mut()
+            .read_to_string()
     }
 
     fn number(&self, sql: &str) -> u64 {
@@ -68,6 +96,29 @@ impl World {
         self.setup
             .wait_status(|s| s["queue"]["rows"] == 0 || !s["queue"]["batches"].is_null());
         assert_eq!(self.number("SELECT count() FROM http_log"), want);
+    }
+
+    /// Waits until all that was produced is there, and each row as often as it was produced.
+    fn finish(&self, program: Program) {
+        self.wait_rows(self.kafka.expected_rows());
+        let status = self.setup.wait_status(|s| s["queue"]["rows"] == 0);
+        assert!(status["flush"]["hold"].is_null(), "{status}");
+        program.stop();
+        let mut stored = Multiset::new();
+        for row in parse_rows(&self.rows()).unwrap() {
+            *stored.entry(row).or_default() += 1;
+        }
+        assert!(stored == self.kafka.expected, "other rows than produced");
+    }
+
+    /// All rows, as they were sent.
+    fn rows(&self) -> Vec<u8> {
+        let mut answer = ureq::post(&self.url())
+            .header("X-ClickHouse-User", "default")
+            .header("X-ClickHouse-Key", self.password)
+            .send("SELECT * FROM http_log FORMAT RowBinary")
+            .unwrap();
+        answer.body_mut().read_to_vec().unwrap()
     }
 
     fn run(&self) -> Program {
@@ -93,8 +144,7 @@ fn a_century_of_timestamps_is_one_insert_with_few_parts() {
         .collect();
     w.kafka.send(&messages);
     let program = w.run();
-    w.wait_rows(60_000);
-    program.stop();
+    w.finish(program);
     let years = "SELECT uniqExact(toYear(timestamp)) FROM http_log";
     assert!(w.number(years) > 130);
     let parts = "SELECT count() FROM system.parts WHERE table = 'http_log' AND active";
@@ -168,8 +218,115 @@ fn an_engine_that_restarts_loses_and_doubles_nothing() {
     w.wait_rows(3000);
     w.stack.restart();
     w.kafka.produce(2, 3000);
-    w.wait_rows(6000);
+    w.finish(program);
+}
+
+#[test]
+fn lost_answers_and_cut_requests_neither_lose_nor_double() {
+    let mut w = World::new();
+    let relay = Relay::start(0, &w.url());
+    w.setup.set("--clickhouse-url", &relay.url());
+    let program = w.run();
+    let losses = [
+        Loss::Answer,
+        Loss::RequestAfter(20_000),
+        Loss::Answer,
+        Loss::RequestAfter(0),
+    ];
+    for (seed, loss) in (1..).zip(losses) {
+        relay.lose(loss);
+        w.kafka.produce(seed, 3000);
+        w.wait_rows(w.kafka.expected_rows());
+        assert!(!relay.is_due());
+    }
+    w.finish(program);
+}
+
+#[test]
+fn a_wrong_password_holds_until_it_is_right() {
+    let mut w = World::stopped("right");
+    w.stack.start();
+    let file = w.setup.data_dir().with_file_name("password");
+    std::fs::write(&file, "wrong\n").unwrap();
+    w.setup
+        .set("--clickhouse-password-file", &file.display().to_string());
+    w.setup.set("--clickhouse-user", "default");
+    w.kafka.produce(1, 300);
+    let program = w.setup.run();
+    let status = w.setup.wait_status(|s| !s["flush"]["hold"].is_null());
+    let why = status["flush"]["hold"].as_str().unwrap();
+    assert!(why.contains("code 516 (AUTHENTICATION_FAILED)"), "{why}");
     program.stop();
-    let distinct = "SELECT count() FROM (SELECT DISTINCT * FROM http_log)";
-    assert!(w.number(distinct) > 5900, "rows of two seeds differ");
+    std::fs::write(&file, "right\n").unwrap();
+    let program = w.run();
+    w.finish(program);
+}
+
+#[test]
+fn too_many_parts_are_waited_out() {
+    let mut w = World::new();
+    w.sql("SYSTEM STOP MERGES http_log").unwrap();
+    w.sql(
+        "ALTER TABLE http_log MODIFY SETTING parts_to_delay_insert = 1, parts_to_throw_insert = 2",
+    )
+    .unwrap();
+    let program = w.run();
+    for seed in 1..5 {
+        w.kafka.produce(seed, 300);
+        if seed < 3 {
+            w.wait_rows(w.kafka.expected_rows());
+        }
+    }
+    program.wait_log("code 252 (TOO_MANY_PARTS)");
+    w.sql("ALTER TABLE http_log RESET SETTING parts_to_delay_insert, parts_to_throw_insert")
+        .unwrap();
+    w.sql("SYSTEM START MERGES http_log").unwrap();
+    w.finish(program);
+}
+
+#[test]
+fn many_partitions_in_one_insert_are_stored() {
+    let mut w = World::new();
+    // Partitions of another's making: a day each, a thousand of them, where ClickHouse by default takes 100.
+    let ddl = std::fs::read_to_string("ops/clickhouse/20-http_log.sql").unwrap();
+    let ddl = ddl.replace(
+        "toYear(timestamp)",
+        "intDiv(toUnixTimestamp(timestamp), 86400)",
+    );
+    w.sql("DROP TABLE http_log SYNC").unwrap();
+    w.sql(ddl.trim_end().trim_end_matches(';')).unwrap();
+    let messages: Vec<Vec<u8>> = Synth::new(1, 0)
+        .take(6_000)
+        .enumerate()
+        .map(|(i, mut record)| {
+            record.timestamp_epoch_milli = 86_400_000 * (i as u64 % 1_000);
+            let mut message = Vec::new();
+            record.encode_into(&mut message);
+            message
+        })
+        .collect();
+    w.kafka.send(&messages);
+    let program = w.run();
+    w.finish(program);
+    let partitions = "SELECT uniqExact(partition) FROM system.parts WHERE table = 'http_log'";
+    assert_eq!(w.number(partitions), 1_000);
+}
+
+#[test]
+fn a_full_disk_of_the_server_is_waited_out() {
+    let mut w = World::stopped("");
+    let at = w.stack.dir().join("data/clickhouse/engine");
+    let Some(disk) = SmallDisk::mount(&w.stack.dir().join("disk"), &at, 200) else {
+        return;
+    };
+    w.stack.start();
+    w.kafka.produce(1, 300);
+    let program = w.run();
+    w.wait_rows(300);
+    let filler = disk.fill();
+    w.kafka.produce(2, 3000);
+    program.wait_log("request failed, will be made again: HTTP 500, code 243");
+    std::fs::remove_file(filler).unwrap();
+    w.finish(program);
+    w.stack.stop();
 }
