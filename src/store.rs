@@ -397,17 +397,26 @@ mod tests {
     use crate::runtime::config::QuarantineFull;
     use crossbeam_channel::bounded;
 
-    /// A coordinator that notes for each commit whether all appends were synced by then.
+    /// A coordinator that notes for each commit whether all appends were synced by then, and whether
+    /// it came when a revocation was answered.
     struct Watcher<'a> {
         queue: &'a Queue,
         commits: RefCell<Vec<(i64, bool)>>,
         refuse: RefCell<bool>,
+        let_go: RefCell<Option<Receiver<()>>>,
+        late: RefCell<Vec<i64>>,
     }
 
     impl Group for Watcher<'_> {
         fn commit(&self, offsets: &[OffsetCommit]) -> Result<(), CommitError> {
             if *self.refuse.borrow() {
                 return Err(CommitError::Unanswered("refused".into()));
+            }
+            let answered = self.let_go.borrow().as_ref().is_some_and(|a| !a.is_empty());
+            if answered {
+                self.late
+                    .borrow_mut()
+                    .extend(offsets.iter().map(|o| o.offset));
             }
             let mut commits = self.commits.borrow_mut();
             commits.extend(offsets.iter().map(|o| (o.offset, self.queue.is_synced())));
@@ -434,6 +443,8 @@ mod tests {
             queue: &queue,
             commits: RefCell::default(),
             refuse: RefCell::default(),
+            let_go: RefCell::default(),
+            late: RefCell::default(),
         };
         let (feedback, shutdown, stats) = Default::default();
         let ownership = Ownership::new(&queue, &group, "t", StartAt::Earliest);
@@ -568,6 +579,33 @@ mod tests {
                 .handle(ToStore::Block(start.lane, block(5, 5)))
                 .unwrap();
             assert_eq!(queue.lane(start.lane).map(|l| l.rows), Some(5));
+        });
+    }
+
+    /// With the answer the rebalance goes on and another instance may take the partition: a commit
+    /// that comes later could cover what that one has read.
+    #[test]
+    fn no_commit_follows_the_answer_to_a_revocation() {
+        with_store(|store, group, queue| {
+            let start = assign(store);
+            store
+                .handle(ToStore::Block(start.lane, block(0, 5)))
+                .unwrap();
+            let (reply, answer) = bounded(1);
+            *group.let_go.borrow_mut() = Some(answer);
+            let revoke = ToStore::Revoke {
+                partitions: vec![0],
+                lost: false,
+                reply,
+            };
+            store.handle(revoke).unwrap();
+            store
+                .handle(ToStore::Block(start.lane, block(5, 5)))
+                .unwrap();
+            store.sync_and_commit().unwrap();
+            assert_eq!(*group.commits.borrow(), [(5, true)]);
+            assert_eq!(*group.late.borrow(), Vec::<i64>::new());
+            assert!(queue.has_eligible());
         });
     }
 
