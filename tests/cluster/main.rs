@@ -1,11 +1,14 @@
-//! Real Kafka, several instances, and what operators do to a topic.
+//! Real Kafka, several instances, and what accidents and operators do to them.
 //!
 //! - Three instances share a group; killed, frozen and stopped at random while records keep coming,
 //!   they store every record once. A frozen one that wakes after the group threw it out is a zombie:
 //!   nothing that it still holds is stored twice.
-//! - A broker that restarts loses nothing.
-//! - Records of aborted transactions are not stored; the gaps that they leave are no loss.
-//! - An offset set back by an operator doubles nothing.
+//! - A broker that restarts loses nothing, nor one that is frozen and then gone for minutes.
+//! - Leaders and the group's coordinator move, in good order, by a kill and by a freeze.
+//! - Partitions are added.
+//! - Records of aborted transactions are not stored; the gaps that they leave are no loss, nor are
+//!   those of compaction.
+//! - An offset set back by an operator doubles nothing, nor does a group whose offsets expired.
 //! - A topic that is deleted and created again is read from its start.
 //!
 //! ClickHouse is the strict fake one of `tests/support`, with a request a second, since the proxy's
@@ -21,7 +24,7 @@ use std::time::{Duration, Instant};
 use rdkafka::producer::{BaseRecord, Producer as _};
 use rustix::process::Signal;
 
-use kafka::Broker;
+use kafka::{Cluster, until};
 use support::fake_clickhouse::FakeClickHouse;
 use support::kafka::{Kafka, TOPIC, messages};
 use support::program::{Program, Setup};
@@ -30,18 +33,20 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const PARTITIONS: i32 = 6;
 
 struct World {
-    broker: Broker,
+    cluster: Cluster,
     kafka: Kafka,
     clickhouse: FakeClickHouse,
 }
 
 impl World {
     fn new() -> World {
-        let broker = Broker::start(PARTITIONS);
-        let kafka = Kafka::at(&broker.address(), PARTITIONS);
+        World::on(Cluster::start(1, PARTITIONS))
+    }
+
+    fn on(cluster: Cluster) -> World {
         World {
-            broker,
-            kafka,
+            kafka: cluster.kafka(),
+            cluster,
             clickhouse: FakeClickHouse::start(),
         }
     }
@@ -58,6 +63,15 @@ impl World {
 
     fn assert_exactly_once(&self) {
         self.clickhouse.assert_holds_once(&self.kafka.expected);
+    }
+
+    /// Waits until all has arrived, stops the program, and compares.
+    fn finish(&self, setup: &Setup, program: Program) {
+        self.wait_all_stored();
+        let status = setup.wait_status(|s| s["queue"]["rows"] == 0);
+        assert_eq!(status["lost"].as_array().unwrap().len(), 0, "{status}");
+        program.stop();
+        self.assert_exactly_once();
     }
 }
 
@@ -89,10 +103,14 @@ fn three_instances_killed_frozen_and_stopped_store_every_record_once() {
     let mut frozen = [false; 3];
     let mut random = Random(env("CLUSTER_SEED", 1));
     let (mut seed, mut kills, mut freezes, mut stops) = (0, 0, 0, 0);
-    let end = Instant::now() + Duration::from_secs(env("CLUSTER_SECONDS", 60));
+    let seconds = env("CLUSTER_SECONDS", 60);
+    // A longer run has more kills, not more rows to remember.
+    let most = (180_000 / seconds).clamp(60, 3000);
+    let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
         seed += 1;
-        w.kafka.produce(seed, 600 + random.below(3000) as usize);
+        w.kafka
+            .produce(seed, (most / 5 + random.below(most)) as usize);
         let i = random.below(3) as usize;
         match (&running[i], random.below(4)) {
             (Some(program), 0) => {
@@ -145,11 +163,183 @@ fn a_broker_restart_loses_nothing() {
     let program = setup.run();
     w.kafka.produce(1, 20_000);
     w.clickhouse.wait_until(|s| s.row_count() > 0, PATIENCE);
-    w.broker.restart();
+    w.cluster.restart(0);
     w.kafka.produce(2, 20_000);
+    w.finish(&setup, program);
+}
+
+#[test]
+fn a_broker_away_for_minutes_loses_nothing() {
+    let away = Duration::from_secs(env("CLUSTER_AWAY_SECONDS", 70));
+    let mut w = World::new();
+    let setup = w.setup();
+    let mut program = setup.run();
+    w.kafka.produce(1, 20_000);
+    w.clickhouse.wait_until(|s| s.row_count() > 0, PATIENCE);
+    // First it takes connections and says nothing, then nobody is there.
+    w.cluster.signal(0, Signal::STOP);
+    std::thread::sleep(away);
+    w.cluster.signal(0, Signal::KILL);
+    w.cluster.stop(0);
+    std::thread::sleep(away);
+    let ended = program.ended();
+    assert!(ended.is_none(), "{ended:?}: {}", program.log());
+    w.cluster.start_again(0);
+    w.kafka.produce(2, 20_000);
+    w.finish(&setup, program);
+}
+
+#[test]
+fn leaders_and_the_coordinator_move_and_nothing_is_lost_or_doubled() {
+    let mut w = World::on(Cluster::start(3, PARTITIONS));
+    let setups = [w.setup(), w.setup()];
+    let mut programs: Vec<Program> = setups.iter().map(Setup::run).collect();
+    w.kafka.produce(1, 6_000);
     w.wait_all_stored();
+    let mut fenced = 0;
+    for node in 0..3 {
+        w.kafka.produce(10 + node, 3_000);
+        w.cluster.restart(node as usize);
+        w.kafka.produce(20 + node, 3_000);
+    }
+    let mut moves = 0;
+    for (round, signal) in (30..).zip([Signal::KILL, Signal::STOP, Signal::KILL]) {
+        let coordinator = until("a coordinator", || w.cluster.coordinator());
+        let of_leader = || (0..PARTITIONS).find(|p| w.cluster.leader(*p) == Some(coordinator));
+        let leads = of_leader();
+        w.kafka.produce(round, 3_000);
+        w.cluster.signal(coordinator, signal);
+        w.kafka.produce(10 + round, 3_000);
+        until("another coordinator", || {
+            w.cluster.coordinator().filter(|c| *c != coordinator)
+        });
+        if let Some(partition) = leads {
+            until("another leader", || {
+                w.cluster.leader(partition).filter(|l| *l != coordinator)
+            });
+            moves += 1;
+        }
+        w.kafka.produce(20 + round, 3_000);
+        if signal == Signal::STOP {
+            w.cluster.signal(coordinator, Signal::CONT);
+        } else {
+            w.cluster.start_again(coordinator);
+        }
+        let want = w.kafka.expected_rows();
+        until("all is stored", || {
+            for (setup, program) in setups.iter().zip(&mut programs) {
+                fenced += u32::from(restart_if_fenced(setup, program));
+            }
+            (w.clickhouse.rows() >= want).then_some(())
+        });
+    }
+    println!("{moves} leaders moved; instances fenced: {fenced}");
+    assert!(moves > 0, "no node that was stopped led a partition");
+    for (setup, program) in setups.iter().zip(programs) {
+        w.finish(setup, program);
+    }
+}
+
+/// A static member whose answer to a join was lost with the coordinator is fenced as if it had a
+/// double: it ends, and is started again, as a service is.
+fn restart_if_fenced(setup: &Setup, program: &mut Program) -> bool {
+    let Some(status) = program.ended() else {
+        return false;
+    };
+    let log = program.log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("FencedInstanceId"), "{log}");
+    *program = setup.run();
+    true
+}
+
+#[test]
+fn records_of_partitions_that_were_added_are_stored() {
+    let mut w = World::new();
+    let mut setup = w.setup();
+    // By default librdkafka looks for new partitions once in five minutes.
+    setup.add(
+        "--kafka-properties",
+        "topic.metadata.refresh.interval.ms=1000",
+    );
+    let program = setup.run();
+    w.kafka.produce(1, 6_000);
+    w.wait_all_stored();
+    w.cluster.add_partitions(2 * PARTITIONS);
+    w.kafka.grow(2 * PARTITIONS);
+    w.kafka.produce(2, 6_000);
+    let status = setup
+        .wait_status(|s| s["partitions"].as_array().map(Vec::len) == Some(2 * PARTITIONS as usize));
+    assert!(status["flush"]["hold"].is_null(), "{status}");
+    w.finish(&setup, program);
+}
+
+#[test]
+fn a_group_whose_offsets_expired_goes_on_where_it_was() {
+    let mut w = World::new();
+    let setup = w.setup();
+    w.kafka.produce(1, 6_000);
+    let program = setup.run();
+    w.wait_all_stored();
+    setup.wait_status(|s| s["queue"]["rows"] == 0);
     program.stop();
-    w.assert_exactly_once();
+    w.cluster.delete_group();
+    assert!(w.kafka.committed().is_empty());
+    w.kafka.produce(2, 6_000);
+    let program = setup.run();
+    w.finish(&setup, program);
+    assert_eq!(w.kafka.committed().len(), PARTITIONS as usize);
+}
+
+#[test]
+fn gaps_of_compaction_are_no_loss() {
+    let cluster = Cluster::without_topic(1, PARTITIONS);
+    cluster.create_topic(&[
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "300"),
+        ("min.cleanable.dirty.ratio", "0.0"),
+        ("min.compaction.lag.ms", "0"),
+    ]);
+    let mut w = World::on(cluster);
+    let setup = w.setup();
+    for round in 0..2u64 {
+        let from = w.kafka.committed();
+        let keyed = messages(200 + round, 3_000);
+        // 300 keys, each in one partition.
+        let key = |i: usize| Some(format!("key {}", i * 7 % 300));
+        for half in keyed.chunks(1_500) {
+            let numbered = half.iter().enumerate();
+            w.kafka
+                .send_keyed(numbered.map(|(i, m)| (m.as_slice(), key(i))));
+            // A segment is closed by the first record after its time, and only then compacted.
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        let last = messages(300 + round, PARTITIONS as usize);
+        w.kafka.send_keyed(
+            last.iter()
+                .map(|m| (m.as_slice(), Some(format!("last {round}")))),
+        );
+        // Of each key the last record is left, and nothing more happens before the next is produced.
+        let left = 300 + (round as usize + 1) * last.len();
+        let compacted = until("the topic is compacted", || {
+            let readable = w.cluster.readable();
+            (readable.len() == left).then_some(readable)
+        });
+        let unread = compacted.into_iter().filter(|(partition, offset, _)| {
+            from.get(partition)
+                .is_none_or(|committed| offset >= committed)
+        });
+        let unread: Vec<Vec<u8>> = unread.map(|(_, _, message)| message).collect();
+        w.kafka.expect(&unread);
+        let program = setup.run();
+        w.finish(&setup, program);
+    }
+    let end: i64 = (0..PARTITIONS).map(|p| w.cluster.ends(p).1).sum();
+    assert!(
+        w.kafka.expected_rows() < end as u64 / 2,
+        "{} rows of {end} offsets",
+        w.kafka.expected_rows()
+    );
 }
 
 #[test]
@@ -197,8 +387,8 @@ fn an_offset_set_back_by_an_operator_doubles_nothing() {
     let program = setup.run();
     w.wait_all_stored();
     program.stop();
-    w.broker.wait_group_empty();
-    w.broker.set_offsets(100);
+    w.cluster.wait_group_empty();
+    w.cluster.set_offsets(100);
     w.kafka.produce(2, 6_000);
     let program = setup.run();
     w.wait_all_stored();
@@ -217,7 +407,7 @@ fn a_topic_created_again_is_read_from_its_start() {
     let program = setup.run();
     w.wait_all_stored();
     program.stop();
-    w.broker.recreate_topic();
+    w.cluster.recreate_topic();
     // More than before, so that the old offsets exist in the new topic as well.
     w.kafka.produce(2, 6_000);
     let program = setup.run();
