@@ -27,11 +27,11 @@ pub enum EncodeError {
     TooLarge(usize),
 }
 
-/// Appends one row to `out`.
+/// Appends one row to `out`, and returns its timestamp in seconds of Unix time.
 ///
 /// # Errors
 /// [`EncodeError`] if the record cannot be stored; `out` is then as it was.
-pub fn encode(record: &Anonymized<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+pub fn encode(record: &Anonymized<'_>, out: &mut Vec<u8>) -> Result<u32, EncodeError> {
     let r = record.rest();
     let seconds =
         u32::try_from(r.timestamp_ms / 1000).map_err(|_| EncodeError::Timestamp(r.timestamp_ms))?;
@@ -50,7 +50,7 @@ pub fn encode(record: &Anonymized<'_>, out: &mut Vec<u8>) -> Result<(), EncodeEr
     for text in texts {
         string(text, out);
     }
-    Ok(())
+    Ok(seconds)
 }
 
 fn string(text: &[u8], out: &mut Vec<u8>) {

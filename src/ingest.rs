@@ -30,13 +30,14 @@ const BLOCK_QUARANTINE_BYTES: usize = 1 << 20;
 /// How long a rebalance may wait while no message comes.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
-/// Appends the row of a message to `out`, or says why it has none; `out` is then as it was.
+/// Appends the row of a message to `out` and returns its timestamp in seconds of Unix time, or says why
+/// it has none; `out` is then as it was.
 ///
 /// # Errors
 /// The reason, without any byte of the message.
-pub fn row(message: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+pub fn row(message: &[u8], out: &mut Vec<u8>) -> Result<u32, String> {
     match decode(message, |record| encode(&anonymize(record), out)) {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(second)) => Ok(second),
         Ok(Err(e)) => Err(e.to_string()),
         Err(e) => Err(e.to_string()),
     }
@@ -251,7 +252,10 @@ impl OpenBlock {
         self.block.next = self.next;
         let bytes = &mut self.block.bytes;
         match row(message, bytes) {
-            Ok(()) => self.block.rows += 1,
+            Ok(second) => {
+                self.block.rows += 1;
+                self.block.minutes.count(second);
+            }
             Err(reason) => {
                 stats.quarantined.inc();
                 let entry = Quarantined::of(offset, reason, message);
@@ -306,6 +310,7 @@ mod tests {
         open.push(15, PLAIN, &stats);
         let block = open.take().unwrap();
         assert_eq!((block.first, block.next, block.rows), (12, 16, 2));
+        assert_eq!(block.minutes.rows(), 2);
         assert_eq!(open.take(), None);
     }
 

@@ -46,6 +46,8 @@ pub mod anonymize;
 
 pub mod encode;
 
+pub mod minutes;
+
 pub mod rows;
 
 pub mod quarantine;

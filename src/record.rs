@@ -1,5 +1,6 @@
 //! The nouns that the stages pass to each other.
 
+use crate::minutes::Minutes;
 use crate::quarantine::Masked;
 
 /// One HTTP request as the edge server logged it, borrowed from the Kafka message.
@@ -55,6 +56,8 @@ pub struct RowBlock {
     pub rows: u32,
     /// The rows as RowBinary, see [`crate::encode`].
     pub bytes: Vec<u8>,
+    /// The rows by minute, not yet [merged](Minutes::merge).
+    pub minutes: Minutes,
     /// Messages of this span that could not become rows.
     pub quarantined: Vec<Quarantined>,
 }

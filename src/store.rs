@@ -202,7 +202,7 @@ impl<'a, G: Group> Store<'a, G> {
         Ok(())
     }
 
-    fn append(&mut self, lane: LaneId, block: RowBlock) -> Result<(), StoreError> {
+    fn append(&mut self, lane: LaneId, mut block: RowBlock) -> Result<(), StoreError> {
         let frame = if block.rows > 0 {
             self.compressor
                 .compress(&block.bytes)
@@ -210,12 +210,14 @@ impl<'a, G: Group> Store<'a, G> {
         } else {
             Vec::new()
         };
+        block.minutes.merge();
         let packed = PackedBlock {
             first: block.first,
             next: block.next,
             rows: block.rows,
             raw_len: block.bytes.len() as u32,
             frame,
+            minutes: block.minutes,
             appended_ms: now_ms(),
             quarantined: block.quarantined,
         };
@@ -470,6 +472,7 @@ mod tests {
             next: first + i64::from(rows),
             rows,
             bytes: vec![7; 10 * rows as usize],
+            minutes: (0..rows).collect(),
             quarantined: Vec::new(),
         }
     }

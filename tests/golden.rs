@@ -27,7 +27,7 @@ fn row_of(message: &[u8]) -> Result<Vec<u8>, String> {
         match decode(&shifted[shift..shift + message.len()], |r| {
             encode(&anonymize(r), &mut row)
         }) {
-            Ok(Ok(())) => Ok(row),
+            Ok(Ok(_)) => Ok(row),
             Ok(Err(e)) => Err(e.to_string()),
             Err(e) => Err(e.to_string()),
         }

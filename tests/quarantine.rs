@@ -10,6 +10,7 @@ use std::time::Duration;
 use anonymizer::anonymize::anonymize;
 use anonymizer::decode::decode;
 use anonymizer::encode::encode;
+use anonymizer::minutes::Minutes;
 use anonymizer::queue::{DataDir, PackedBlock, Queue};
 use anonymizer::record::Quarantined;
 use anonymizer::synth::Synth;
@@ -106,6 +107,7 @@ impl World {
             rows: 0,
             raw_len: 0,
             frame: Vec::new(),
+            minutes: Minutes::default(),
             appended_ms: 1_700_000_000_000,
             quarantined: messages.iter().enumerate().map(entry).collect(),
         };
@@ -114,7 +116,7 @@ impl World {
         queue.sync().unwrap();
         for message in messages {
             let mut row = Vec::new();
-            if let Ok(Ok(())) = decode(message, |r| encode(&anonymize(r), &mut row)) {
+            if let Ok(Ok(_)) = decode(message, |r| encode(&anonymize(r), &mut row)) {
                 *self.kafka.expected.entry(row).or_default() += 1;
             }
         }

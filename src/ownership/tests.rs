@@ -69,6 +69,7 @@ fn earlier_run(queue: &Queue, kafka: &Kafka, first: i64, next: i64, commit: bool
         rows: 1,
         raw_len: 1,
         frame: vec![1],
+        minutes: [0].into_iter().collect(),
         appended_ms: 1,
         quarantined: Vec::new(),
     };

@@ -49,7 +49,7 @@ fn shows(address: IpAddr) -> bool {
 
 fn row_of(message: &[u8]) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
-    row(message, &mut out).map(|()| out)
+    row(message, &mut out).map(|_| out)
 }
 
 #[test]

@@ -91,6 +91,9 @@ pub struct Batch {
     /// A person asked for another attempt: a second rejection concerns this batch alone.
     #[serde(default)]
     pub retried: bool,
+    /// Its rows are counted as stored. Stays when it is sent once more.
+    #[serde(default)]
+    pub counted: bool,
     /// `repair` took blocks out that were lost. The token stays, so that ClickHouse knows the rows
     /// if it has them; its digest is that of the whole.
     #[serde(default)]

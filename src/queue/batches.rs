@@ -2,6 +2,7 @@
 
 use sled::Transactional as _;
 
+use super::counts::{self, ByLane};
 use super::layout;
 use super::{
     Batch, BatchState, Body, Lane, Packed, Plan, Queue, QueueError, Range, SealBounds, json,
@@ -56,6 +57,7 @@ impl Queue {
             may_be_stored: false,
             state: BatchState::Sealed,
             retried: false,
+            counted: false,
             cut: false,
         };
         let moved = self.lanes_with(&state.lanes, &batch, |lane, range| lane.sealed = range.to);
@@ -118,24 +120,35 @@ impl Queue {
         self.remove_acked(&acked)
     }
 
-    /// Writes the record of a batch that ClickHouse has, and takes its rows off its lanes' sums.
+    /// Writes the record of a batch that ClickHouse has, takes its rows off its lanes' sums, and
+    /// counts them as stored.
     pub(super) fn take_off(&self, acked: &Batch) -> Result<(), QueueError> {
         self.check()?;
+        let mut acked = acked.clone();
+        // Its blocks do not change, so they need no lock.
+        let rows = match acked.counted {
+            true => ByLane::new(),
+            false => self.batch_minutes(&acked)?,
+        };
+        acked.counted = true;
         let mut state = self.state();
-        let changed = self.lanes_with(&state.lanes, acked, |lane, range| {
+        self.count_appended(&mut state)?;
+        let counts = self.guard(Self::stored_rows(&state, rows).onto(&self.counts))?;
+        let changed = self.lanes_with(&state.lanes, &acked, |lane, range| {
             lane.rows -= range.rows;
             lane.bytes -= range.bytes;
         });
-        let written = (&self.batches, &self.lanes).transaction(|(batches, lanes)| {
-            batches.insert(&layout::seq_key(acked.seq), json(acked))?;
+        let trees = (&self.batches, &self.lanes, &self.counts);
+        let written = trees.transaction(|(batches, lanes, count_tree)| {
+            batches.insert(&layout::seq_key(acked.seq), json(&acked))?;
             for lane in &changed {
                 lanes.insert(&layout::lane_key(lane.id), json(lane))?;
             }
-            Ok(())
+            counts::insert(count_tree, &counts)
         });
         self.transaction_result("acknowledge a batch in", written)?;
         state.lanes.extend(changed.into_iter().map(|l| (l.id, l)));
-        state.batches.insert(acked.seq, acked.clone());
+        state.batches.insert(acked.seq, acked);
         Ok(())
     }
 

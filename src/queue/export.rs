@@ -13,7 +13,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::trees::Trees;
-use super::{Batch, Lane, QueueError, describe, layout, unpack};
+use super::{Batch, Block, Lane, QueueError, describe, layout, unpack};
 use crate::record::LaneId;
 use crate::rows::{Format, rows, write_row};
 
@@ -88,7 +88,7 @@ pub fn export(
         if stop() {
             return Err(QueueError::Stopped);
         }
-        let (header, frame) = match stored.block {
+        let Block { header, frame, .. } = match stored.block {
             Ok(block) => block,
             Err(e) => {
                 done.damaged.push(describe(&e));

@@ -39,6 +39,8 @@ pub struct Lane {
     pub eligible: i64,
     /// Where reading goes on: everything below is appended.
     pub next: i64,
+    /// Rows below are in the counts.
+    pub counted: i64,
     /// Rows stored (sealed ones included).
     pub rows: u64,
     /// Bytes stored: frames, without sled's overhead.
@@ -60,6 +62,7 @@ impl Lane {
             sealed: start,
             eligible: start,
             next: start,
+            counted: start,
             rows: 0,
             bytes: 0,
             state: LaneState::Open,
@@ -82,6 +85,16 @@ impl Lane {
             bytes,
             state: LaneState::Ended,
             ..Lane::new(id, Lane::RETRIED, -1, 0)
+        }
+    }
+
+    /// A lane whose record is gone: which partition it was cannot be told, so its rows are held.
+    pub fn unknown(id: LaneId, start: i64) -> Lane {
+        let why =
+            "repair: the record that tells topic and partition is lost; `export` has the rows";
+        Lane {
+            state: LaneState::Held(why.to_owned()),
+            ..Lane::new(id, "?", -1, start)
         }
     }
 

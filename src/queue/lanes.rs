@@ -4,8 +4,10 @@ use std::sync::atomic::Ordering;
 
 use sled::Transactional as _;
 
+use super::counts::{self, Changes, Tally};
 use super::layout::{self, BlockHeader};
 use super::{Lane, LaneState, Queue, QueueError, json, quarantine};
+use crate::minutes::Minutes;
 use crate::record::{LaneId, Quarantined};
 
 /// A block ready to append.
@@ -21,6 +23,8 @@ pub struct PackedBlock {
     pub raw_len: u32,
     /// One zstd frame.
     pub frame: Vec<u8>,
+    /// The rows by minute, merged.
+    pub minutes: Minutes,
     /// When it was read, Unix ms.
     pub appended_ms: u64,
     /// Messages of the span that could not become rows.
@@ -64,6 +68,7 @@ impl Queue {
         if current.state != LaneState::Open || block.first < current.next {
             return Ok(false);
         }
+        debug_assert_eq!(block.minutes.rows(), u64::from(block.rows));
         let mut updated = current.clone();
         updated.next = block.next;
         let value = (block.rows > 0).then(|| {
@@ -75,11 +80,12 @@ impl Queue {
                 next: block.next,
                 rows: block.rows,
                 raw_len: block.raw_len,
+                minutes_len: 0,
                 frame_len: block.frame.len() as u32,
                 appended_ms: block.appended_ms,
                 checksum: 0,
             };
-            layout::write_block(&header, &block.frame)
+            layout::write_block(&header, &block.minutes, &block.frame)
         });
         let mut totals = state.quarantine;
         let mut entries = Vec::new();
@@ -107,6 +113,9 @@ impl Queue {
         self.transaction_result("append to", written)?;
         state.lanes.insert(lane, updated);
         state.quarantine = totals;
+        if block.rows > 0 {
+            counts::add_rows(&mut state.uncounted, lane, &block.minutes);
+        }
         Ok(true)
     }
 
@@ -137,7 +146,7 @@ impl Queue {
     }
 
     /// Resolves a tail in one transaction: rows below `eligible` may be sent, rows of blocks that
-    /// start in `drop` are removed. A tail dropped to its end also sets the lane's next offset
+    /// start in `drop` are removed, and taken off the counts. A tail dropped to its end also sets the lane's next offset
     /// back.
     ///
     /// Returns false, and changes nothing, if one of the offsets lies within a block.
@@ -152,13 +161,15 @@ impl Queue {
     ) -> Result<bool, QueueError> {
         self.check()?;
         let mut state = self.state();
+        self.count_appended(&mut state)?;
         let Some(current) = state.lanes.get(&lane) else {
             return Ok(true);
         };
         let mut updated = current.clone();
         let mut dropped = Vec::new();
+        let mut changes = Changes::default();
         let mut at = current.eligible;
-        while let Some((block, _)) = self.block_at(lane, at)? {
+        while let Some((block, value)) = self.block_at(lane, at)? {
             for cut in [eligible, drop.start, drop.end] {
                 if block.first < cut && cut < block.next {
                     return Ok(false);
@@ -168,6 +179,12 @@ impl Queue {
                 updated.rows -= u64::from(block.rows);
                 updated.bytes -= u64::from(block.frame_len);
                 dropped.push(block.first);
+                let minutes = layout::read_minutes(&block, &value)?;
+                let rows = minutes.iter().map(|(minute, rows)| (minute, rows.into()));
+                changes.add(current, state.window, rows, |n| Tally {
+                    consumed: -n,
+                    ..Tally::default()
+                });
             }
             at = block.next;
         }
@@ -183,21 +200,28 @@ impl Queue {
         if drop.end >= updated.next && drop.start < updated.next {
             updated.next = drop.start.max(updated.eligible);
         }
-        let written = (&self.blocks, &self.lanes, &self.quarantine, &self.meta).transaction(
-            |(blocks, lanes, quarantine, meta)| {
-                for first in &dropped {
-                    blocks.remove(&layout::key(lane, *first))?;
-                }
-                for key in &entries {
-                    quarantine.remove(key)?;
-                }
-                if !entries.is_empty() {
-                    meta.insert(super::quarantine::TOTALS, json(&totals))?;
-                }
-                lanes.insert(&layout::lane_key(lane), json(&updated))?;
-                Ok(())
-            },
+        let counts = changes.onto(&self.counts)?;
+        let trees = (
+            &self.blocks,
+            &self.lanes,
+            &self.quarantine,
+            &self.meta,
+            &self.counts,
         );
+        let written = trees.transaction(|(blocks, lanes, quarantine, meta, count_tree)| {
+            for first in &dropped {
+                blocks.remove(&layout::key(lane, *first))?;
+            }
+            counts::insert(count_tree, &counts)?;
+            for key in &entries {
+                quarantine.remove(key)?;
+            }
+            if !entries.is_empty() {
+                meta.insert(super::quarantine::TOTALS, json(&totals))?;
+            }
+            lanes.insert(&layout::lane_key(lane), json(&updated))?;
+            Ok(())
+        });
         self.transaction_result("settle a tail of", written)?;
         state.quarantine = totals;
         state.lanes.insert(lane, updated);

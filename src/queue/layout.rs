@@ -5,13 +5,17 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use super::QueueError;
+use crate::minutes::Minutes;
 use crate::record::LaneId;
 
 /// Version of the whole layout, kept under `format` in the `meta` tree. An unknown version is
 /// refused, never converted or wiped.
-pub const FORMAT: u32 = 1;
+///
+/// 2: a block has the minutes of its rows, and there is the tree `counts`. 1 was never released, so
+/// nothing reads it.
+pub const FORMAT: u32 = 2;
 
-const BLOCK_VERSION: u8 = 1;
+const BLOCK_VERSION: u8 = 2;
 const HEADER: usize = 56;
 const CHECKSUM_AT: usize = 48;
 
@@ -46,14 +50,14 @@ pub fn lane_key(lane: LaneId) -> [u8; 4] {
     lane.0.to_be_bytes()
 }
 
-/// A block as stored: a header and one zstd frame of RowBinary rows.
+/// A block as stored: a header, its rows by minute, and one zstd frame of RowBinary rows.
 ///
 /// ```text
-///  0  u8   version (1)      16  i64  first offset         40  u32  lane
-///  1  [3]  zero             24  i64  next offset          44  u32  zero
-///  4  u32  rows             32  u64  appended, Unix ms    48  u64  XXH3-64 of 0..48 and the frame
-///  8  u32  length of the rows before compression          56  ...  zstd frame
-/// 12  u32  length of the frame
+///  0  u8   version (2)      16  i64  first offset         40  u32  lane
+///  1  [3]  zero             24  i64  next offset          44  u32  length of the minutes
+///  4  u32  rows             32  u64  appended, Unix ms    48  u64  XXH3-64 of all the rest
+///  8  u32  length of the rows before compression          56  ...  minutes (Minutes::write)
+/// 12  u32  length of the frame                                 ...  zstd frame
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockHeader {
@@ -67,17 +71,21 @@ pub struct BlockHeader {
     pub rows: u32,
     /// Bytes of the rows before compression.
     pub raw_len: u32,
+    /// Bytes of the minutes.
+    pub minutes_len: u32,
     /// Bytes of the zstd frame.
     pub frame_len: u32,
     /// When it was appended, in milliseconds of Unix time.
     pub appended_ms: u64,
-    /// Checksum over the header and the frame.
+    /// Checksum over the rest of the header, the minutes and the frame.
     pub checksum: u64,
 }
 
-/// Writes a block.
-pub fn write_block(header: &BlockHeader, frame: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER + frame.len());
+/// Writes a block. The lengths and the checksum in `header` are not used.
+pub fn write_block(header: &BlockHeader, minutes: &Minutes, frame: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    minutes.write(&mut packed);
+    let mut out = Vec::with_capacity(HEADER + packed.len() + frame.len());
     out.extend_from_slice(&[BLOCK_VERSION, 0, 0, 0]);
     out.extend_from_slice(&header.rows.to_le_bytes());
     out.extend_from_slice(&header.raw_len.to_le_bytes());
@@ -86,9 +94,10 @@ pub fn write_block(header: &BlockHeader, frame: &[u8]) -> Vec<u8> {
     out.extend_from_slice(&header.next.to_le_bytes());
     out.extend_from_slice(&header.appended_ms.to_le_bytes());
     out.extend_from_slice(&header.lane.0.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
-    let checksum = checksum(&out, frame);
+    out.extend_from_slice(&(packed.len() as u32).to_le_bytes());
+    let checksum = checksum(&out, &packed, frame);
     out.extend_from_slice(&checksum.to_le_bytes());
+    out.extend_from_slice(&packed);
     out.extend_from_slice(frame);
     out
 }
@@ -113,7 +122,7 @@ pub fn read_block<'a>(key: &[u8], value: &'a [u8]) -> Result<(BlockHeader, &'a [
             value[0]
         )));
     }
-    let (head, frame) = value.split_at(HEADER);
+    let (head, rest) = value.split_at(HEADER);
     let u32_at = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
     let u64_at = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("8 bytes"));
     let header = BlockHeader {
@@ -122,18 +131,21 @@ pub fn read_block<'a>(key: &[u8], value: &'a [u8]) -> Result<(BlockHeader, &'a [
         next: u64_at(24) as i64,
         rows: u32_at(4),
         raw_len: u32_at(8),
+        minutes_len: u32_at(44),
         frame_len: u32_at(12),
         appended_ms: u64_at(32),
         checksum: u64_at(CHECKSUM_AT),
     };
-    if header.frame_len as usize != frame.len() {
+    if u64::from(header.minutes_len) + u64::from(header.frame_len) != rest.len() as u64 {
         return Err(damaged(format!(
-            "frame of {} bytes, the header says {}",
-            frame.len(),
+            "{} bytes behind the header, it says {} + {}",
+            rest.len(),
+            header.minutes_len,
             header.frame_len
         )));
     }
-    let found = checksum(&head[..CHECKSUM_AT], frame);
+    let (minutes, frame) = rest.split_at(header.minutes_len as usize);
+    let found = checksum(&head[..CHECKSUM_AT], minutes, frame);
     if found != header.checksum {
         return Err(damaged(format!(
             "checksum {found:016x}, the header says {:016x}",
@@ -149,9 +161,25 @@ pub fn read_block<'a>(key: &[u8], value: &'a [u8]) -> Result<(BlockHeader, &'a [
     Ok((header, frame))
 }
 
-fn checksum(head: &[u8], frame: &[u8]) -> u64 {
+/// The rows by minute of a block that [`read_block`] found whole.
+///
+/// # Errors
+/// [`QueueError::Damaged`] if they are none, which the checksum excludes.
+pub fn read_minutes(header: &BlockHeader, value: &[u8]) -> Result<Minutes, QueueError> {
+    let minutes = value.get(HEADER..HEADER + header.minutes_len as usize);
+    let minutes = minutes.and_then(Minutes::read);
+    minutes.ok_or_else(|| QueueError::Damaged {
+        what: format!(
+            "block at offset {} of {}: its rows by minute cannot be read",
+            header.first, header.lane
+        ),
+    })
+}
+
+fn checksum(head: &[u8], minutes: &[u8], frame: &[u8]) -> u64 {
     let mut hash = Xxh3::new();
     hash.update(head);
+    hash.update(minutes);
     hash.update(frame);
     hash.digest()
 }
@@ -160,6 +188,10 @@ fn checksum(head: &[u8], frame: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
+    fn minutes() -> Minutes {
+        [9, 70, 70, 70].into_iter().collect()
+    }
+
     fn block() -> ([u8; 12], Vec<u8>, BlockHeader) {
         let mut header = BlockHeader {
             lane: LaneId(3),
@@ -167,11 +199,12 @@ mod tests {
             next: 15,
             rows: 4,
             raw_len: 99,
+            minutes_len: 4,
             frame_len: 5,
             appended_ms: 1_700_000_000_000,
             checksum: 0,
         };
-        let value = write_block(&header, b"frame");
+        let value = write_block(&header, &minutes(), b"frame");
         header.checksum = u64::from_le_bytes(value[48..56].try_into().unwrap());
         (key(LaneId(3), 10), value, header)
     }
@@ -180,6 +213,7 @@ mod tests {
     fn a_block_reads_as_it_was_written() {
         let (key, value, header) = block();
         assert_eq!(read_block(&key, &value).unwrap(), (header, &b"frame"[..]));
+        assert_eq!(read_minutes(&header, &value).unwrap(), minutes());
     }
 
     #[test]

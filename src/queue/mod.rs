@@ -11,6 +11,7 @@
 //!   batches     seq u64                 -> JSON   Batch
 //!   quarantine  lane u32 ++ offset u64  -> JSON   and masked bytes (quarantine.rs)
 //!   partitions  topic ++ 0 ++ partition -> JSON   next eligible offset, kept after its lanes
+//!   counts      partition ++ hour       -> rows by minute of their time (counts/)
 //! ```
 //!
 //! An append is one transaction: the block, its lane's next offset and its quarantined messages.
@@ -21,6 +22,7 @@
 mod batch;
 mod batches;
 mod body;
+mod counts;
 mod dir;
 mod error;
 mod export;
@@ -41,12 +43,14 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use batch::{Batch, BatchState, Packed, Range};
 pub use body::Body;
+pub use counts::{Counted, Counts, PartitionCounts, Span, Spans, Tally};
 pub use dir::{DataDir, LOCK_FILE, QUEUE_DIR, SOCKET_FILE};
 pub use error::QueueError;
 pub use export::{Exported, Selection, What, export, export_to_file};
@@ -57,10 +61,12 @@ pub use layout::BlockHeader;
 pub use origin::Adopted;
 pub use plan::{Plan, SealBounds};
 pub use quarantine::{Page, Position, QuarantineEntry, QuarantineTotals, Retried, Which};
-pub use trees::{StoredBlock, Trees};
+pub use trees::{Block, StoredBlock, Trees};
 pub use verify::{Damage, Lost, Verified, unpack, verify};
 
 use crate::record::LaneId;
+use crate::runtime::clock::now_ms;
+use counts::{ByLane, Window};
 use high_water::{HighWater, SYNCS};
 use layout::FORMAT;
 
@@ -73,6 +79,7 @@ pub struct Queue {
     batches: sled::Tree,
     quarantine: sled::Tree,
     partitions: sled::Tree,
+    counts: sled::Tree,
     /// sled's data file. Opened once, before the first write: an fsync error is reported once to
     /// each descriptor, so a later one could miss it.
     data_file: File,
@@ -97,6 +104,10 @@ struct State {
     next_lane: u32,
     next_batch: u64,
     quarantine: QuarantineTotals,
+    /// Rows appended since the counts were last written.
+    uncounted: ByLane,
+    keep_counts: Duration,
+    window: Window,
 }
 
 /// What is queued, for people and metrics.
@@ -166,6 +177,9 @@ impl Queue {
             next_lane: get_json(&meta, b"next_lane")?.unwrap_or(1),
             next_batch: get_json(&meta, b"next_batch")?.unwrap_or(1),
             quarantine: QuarantineTotals::default(),
+            uncounted: ByLane::new(),
+            keep_counts: counts::KEEP,
+            window: Window::around(now_ms(), counts::KEEP),
         };
         for lane in read_all::<Lane>(&lanes, "lane")? {
             state.lanes.insert(lane.id, lane);
@@ -177,6 +191,7 @@ impl Queue {
             blocks: tree("blocks")?,
             quarantine: tree("quarantine")?,
             partitions: tree("partitions")?,
+            counts: tree("counts")?,
             db,
             meta,
             lanes,
@@ -197,6 +212,10 @@ impl Queue {
             Some(totals) => totals,
             None => queue.count_quarantine()?,
         };
+        if queue.load::<u64>(counts::SINCE)?.is_none() {
+            queue.save(counts::SINCE, &now_ms())?;
+        }
+        queue.find_uncounted()?;
         queue.end_open_lanes()?;
         queue.finish_acked()?;
         queue.sync()?;
@@ -219,6 +238,7 @@ impl Queue {
     /// Any failure poisons the queue; a sync is never tried again.
     pub fn sync(&self) -> Result<(), QueueError> {
         self.check()?;
+        self.count_appended(&mut self.state())?;
         let covered = self.appended.load(Ordering::SeqCst);
         let sync = self.number_sync()?;
         self.guard(self.db.flush().map_err(QueueError::store("flush")))?;

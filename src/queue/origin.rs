@@ -21,6 +21,8 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
+use crate::runtime::clock::now_ms;
+
 use super::{LaneState, Queue, QueueError, Trees, new_installation_id};
 
 /// Name under which the queue keeps it.
@@ -123,7 +125,8 @@ impl Queue {
     /// own. Unless the caller knows that it is gone (`original_is_gone`), all of them are held. Rows
     /// whose commit was not acknowledged are held in any case: under the new id the committed
     /// offset's note says nothing of us, so they would be dropped, though the original's commit may
-    /// have been applied and Kafka may not have them any more.
+    /// have been applied and Kafka may not have them any more. The counts go on if the original is
+    /// gone, and begin anew with what is queued if not, since the original has them.
     ///
     /// # Errors
     /// [`QueueError`] if it cannot be written; to be called again then.
@@ -155,6 +158,9 @@ impl Queue {
                 }
                 self.update_batch(&batch)?;
             }
+        }
+        if !original_is_gone {
+            self.recount(now_ms())?;
         }
         let new = new_installation_id();
         self.sync()?;

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use sled::Transactional as _;
 
 use super::layout::{self, BlockHeader};
-use super::{Lane, Queue, QueueError, json};
+use super::{Lane, Queue, QueueError, counts, json};
 use crate::ingest::BLOCK_BYTES;
+use crate::minutes::Minutes;
 use crate::quarantine::Masked;
 use crate::record::{LaneId, Quarantined};
 use crate::store::ZSTD_LEVEL;
@@ -242,11 +243,11 @@ impl Queue {
         &self,
         which: Which,
         now_ms: u64,
-        to_row: impl Fn(&[u8], &mut Vec<u8>) -> Result<(), String>,
+        to_row: impl Fn(&[u8], &mut Vec<u8>) -> Result<u32, String>,
     ) -> Result<Page<(QuarantineEntry, Retried)>, QueueError> {
         self.check()?;
         let mut state = self.state();
-        let (mut rows, mut count) = (Vec::new(), 0);
+        let (mut rows, mut count, mut minutes) = (Vec::new(), 0, Minutes::default());
         let mut totals = state.quarantine;
         let lanes = &state.lanes;
         let page = self.page_until(which, |entry, value| {
@@ -259,8 +260,9 @@ impl Queue {
             let entry = QuarantineEntry { eligible, ..entry };
             let result = match result {
                 Err(why) => Retried::Not(why),
-                Ok(()) => {
+                Ok(second) => {
                     count += 1;
+                    minutes.count(second);
                     totals.remove(value);
                     Retried::Row
                 }
@@ -270,6 +272,7 @@ impl Queue {
         if count == 0 {
             return Ok(page);
         }
+        minutes.merge();
         let frame = zstd::bulk::compress(&rows, ZSTD_LEVEL)
             .map_err(|e| QueueError::io("cannot compress a block for", self.dir.path(), e))?;
         let id = LaneId(state.next_lane);
@@ -280,11 +283,12 @@ impl Queue {
             next: lane.next,
             rows: count,
             raw_len: rows.len() as u32,
+            minutes_len: 0,
             frame_len: frame.len() as u32,
             appended_ms: now_ms,
             checksum: 0,
         };
-        let value = layout::write_block(&header, &frame);
+        let value = layout::write_block(&header, &minutes, &frame);
         let gone: Vec<[u8; 12]> = page
             .entries
             .iter()
@@ -308,6 +312,7 @@ impl Queue {
         state.next_lane += 1;
         state.lanes.insert(id, lane);
         state.quarantine = totals;
+        counts::add_rows(&mut state.uncounted, id, &minutes);
         Ok(page)
     }
 

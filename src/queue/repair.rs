@@ -14,8 +14,8 @@ use super::high_water::{HighWater, SYNCS};
 use super::trees::{Trees, entries, guarded};
 use super::verify::{Lost, sealed_sums};
 use super::{
-    Batch, BatchState, BlockHeader, DataDir, Lane, LaneState, QueueError, Range, describe, json,
-    layout, new_installation_id, quarantine, unpack, verify,
+    Batch, BatchState, Block, BlockHeader, DataDir, Lane, LaneState, QueueError, Range, counts,
+    describe, json, layout, new_installation_id, quarantine, unpack, verify,
 };
 use crate::record::LaneId;
 
@@ -138,30 +138,43 @@ fn salvage(from: &Trees, to: &Trees, done: &mut Repaired) -> Result<(), QueueErr
     done.lanes = lanes.len() as u64;
     lanes.values_mut().for_each(|l| (l.rows, l.bytes) = (0, 0));
     let mut orphans: Vec<Range> = Vec::new();
+    let mut book = counts::book(from);
     let mut top = lanes.keys().next_back().map_or(0, |id| id.0);
     for stored in from.blocks(layout::key(LaneId(0), 0)) {
-        let Ok((header, frame)) = stored.block else {
+        let Ok(block) = stored.block else {
             continue;
         };
+        let Block {
+            header,
+            minutes,
+            frame,
+        } = block;
         if unpack(&header, &frame).is_err() {
             continue;
         }
         put(
             &to.blocks,
             &layout::key(header.lane, header.first),
-            layout::write_block(&header, &frame),
+            layout::write_block(&header, &minutes, &frame),
         )?;
         done.blocks += 1;
         done.rows += u64::from(header.rows);
-        top = top.max(header.lane.0);
         let batch = batches.iter().find(|b| b.covers(&header));
+        if let Some(lane) = lanes.get(&header.lane)
+            && batch.is_none_or(|b| !b.counted)
+        {
+            book.add(lane, &header, &minutes);
+        }
+        top = top.max(header.lane.0);
         if batch.is_some_and(Batch::is_delivered) {
             continue;
         }
         let lane = match lanes.get_mut(&header.lane) {
             Some(lane) => lane,
             None if batch.is_some() => continue,
-            None => lanes.entry(header.lane).or_insert_with(|| unknown(&header)),
+            None => lanes
+                .entry(header.lane)
+                .or_insert_with(|| Lane::unknown(header.lane, header.first)),
         };
         lane.next = lane.next.max(header.next);
         lane.rows += u64::from(header.rows);
@@ -171,16 +184,25 @@ fn salvage(from: &Trees, to: &Trees, done: &mut Repaired) -> Result<(), QueueErr
         }
     }
     let mut seqs: BTreeSet<u64> = BTreeSet::new();
+    for e in &book.damaged {
+        done.notes.push(format!(
+            "{}: lost, so `reconcile` finds more rows there than it expects",
+            describe(e)
+        ));
+    }
     let copied = [
         (&from.meta, &to.meta),
         (&from.partitions, &to.partitions),
         (&from.quarantine, &to.quarantine),
+        (&from.counts, &to.counts),
     ];
     for (old, new) in copied {
         for (key, value) in entries(old).flatten() {
             // Entries have bytes behind their JSON, and are counted again.
             let whole = if std::ptr::eq(old, &from.quarantine) {
                 quarantine::is_whole(&key, &value)
+            } else if std::ptr::eq(old, &from.counts) {
+                counts::is_whole(&key, &value)
             } else {
                 serde_json::from_slice::<serde_json::Value>(&value).is_ok()
             };
@@ -197,6 +219,11 @@ fn salvage(from: &Trees, to: &Trees, done: &mut Repaired) -> Result<(), QueueErr
             put(&to.batches, &layout::seq_key(batch.seq), json(batch))?;
             done.batches += 1;
         }
+    }
+    let lost = counts::write_off(to, &book.gaps())?;
+    if lost > 0 {
+        done.notes
+            .push(format!("{lost} rows are counted as lost from now on"));
     }
     let next_batch: u64 = super::get_json(&to.meta, b"next_batch")
         .ok()
@@ -257,14 +284,6 @@ fn hold_all(to: &Trees, done: &mut Repaired) -> Result<(), QueueError> {
         put(&to.lanes, &layout::lane_key(lane.id), json(&lane))?;
     }
     Ok(())
-}
-
-/// A lane whose record is gone: which partition it was cannot be told, so its rows are held.
-fn unknown(header: &BlockHeader) -> Lane {
-    let mut lane = Lane::new(header.lane, "?", -1, header.first);
-    let why = "repair: the record that tells topic and partition is lost; `export` has the rows";
-    lane.state = LaneState::Held(why.to_owned());
-    lane
 }
 
 /// Makes a batch's record fit the blocks that are left of it. Its token stays: if ClickHouse has the
@@ -330,6 +349,7 @@ fn orphaned(
                 .to_owned(),
         },
         retried: false,
+        counted: false,
         cut: false,
     };
     let sums = sealed_sums(from, &batch, &|| false)?;

@@ -1,11 +1,17 @@
 //! The queue against its own promises, on a real sled in a temporary directory.
 
 use super::*;
+use crate::minutes::Minutes;
 use crate::record::Quarantined;
 
 mod rescue;
 
 const ROWS: u32 = 10;
+
+/// So many rows of one minute.
+fn minutes(rows: u32) -> Minutes {
+    (0..rows).map(|_| 60).collect()
+}
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -52,6 +58,7 @@ impl Fixture {
             rows: ROWS,
             raw_len: 100,
             frame: vec![i as u8; 50],
+            minutes: minutes(ROWS),
             appended_ms: 1000 + i as u64,
             quarantined: Vec::new(),
         };
@@ -185,6 +192,7 @@ fn a_tail_dropped_is_gone_with_its_quarantine() {
         rows: 0,
         raw_len: 0,
         frame: Vec::new(),
+        minutes: Minutes::default(),
         appended_ms: 1,
         quarantined: vec![entry(30), entry(31)],
     };
@@ -231,6 +239,7 @@ fn rows_of_an_ended_lane_are_not_stored() {
         rows: ROWS,
         raw_len: 1,
         frame: vec![1],
+        minutes: minutes(ROWS),
         appended_ms: 1,
         quarantined: Vec::new(),
     };

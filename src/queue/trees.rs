@@ -7,6 +7,7 @@ use std::path::Path;
 use super::high_water::HighWater;
 use super::layout::{self, BlockHeader};
 use super::{Batch, DataDir, Lane, Queue, QueueError, dir};
+use crate::minutes::Minutes;
 use crate::record::LaneId;
 
 /// Handles of all trees.
@@ -19,6 +20,7 @@ pub struct Trees {
     pub(super) batches: sled::Tree,
     pub(super) quarantine: sled::Tree,
     pub(super) partitions: sled::Tree,
+    pub(super) counts: sled::Tree,
 }
 
 impl Trees {
@@ -32,6 +34,7 @@ impl Trees {
             batches: queue.batches.clone(),
             quarantine: queue.quarantine.clone(),
             partitions: queue.partitions.clone(),
+            counts: queue.counts.clone(),
         }
     }
 
@@ -77,6 +80,7 @@ impl Trees {
             batches: tree("batches")?,
             quarantine: tree("quarantine")?,
             partitions: tree("partitions")?,
+            counts: tree("counts")?,
             db,
         })
     }
@@ -107,8 +111,7 @@ impl Trees {
                     at = Some(after);
                     Some(StoredBlock {
                         place: layout::parse_key(&key).filter(|_| key.len() == 12),
-                        block: layout::read_block(&key, &value)
-                            .map(|(header, frame)| (header, frame.to_vec())),
+                        block: read_whole(&key, &value),
                     })
                 }
                 Err(e) => {
@@ -156,12 +159,31 @@ impl Trees {
     }
 }
 
+/// A whole block.
+pub struct Block {
+    /// Its header.
+    pub header: BlockHeader,
+    /// Its rows by minute.
+    pub minutes: Minutes,
+    /// Its zstd frame.
+    pub frame: Vec<u8>,
+}
+
+fn read_whole(key: &[u8], value: &[u8]) -> Result<Block, QueueError> {
+    let (header, frame) = layout::read_block(key, value)?;
+    Ok(Block {
+        header,
+        minutes: layout::read_minutes(&header, value)?,
+        frame: frame.to_vec(),
+    })
+}
+
 /// A block as it was found.
 pub struct StoredBlock {
     /// Lane and first offset by its key; `None` if the key is none of ours.
     pub place: Option<(LaneId, i64)>,
-    /// Header and frame, or what is wrong.
-    pub block: Result<(BlockHeader, Vec<u8>), QueueError>,
+    /// The block, or what is wrong.
+    pub block: Result<Block, QueueError>,
 }
 
 type Entry = (sled::IVec, sled::IVec);

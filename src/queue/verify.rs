@@ -9,11 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::counts::{Book, book};
 use super::layout::{self, BlockHeader, FORMAT};
 use super::trees::{Trees, entries};
-use super::{Batch, BatchState, Lane, QueueError, Range, describe};
+use super::{Batch, BatchState, Block, Lane, QueueError, Range, Span, describe};
+use crate::minutes::Minutes;
 use crate::record::LaneId;
 use crate::rows::rows;
+use crate::runtime::clock::rfc3339;
 
 /// How often a lane or batch that changes under a look is looked at again.
 const TRIES: u32 = 5;
@@ -25,7 +28,7 @@ const MAX_RAW: u32 = 16 << 20;
 /// One thing that is not whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
-    /// `block`, `lane`, `batch`, `record`, `quarantine` or `store`.
+    /// `block`, `lane`, `batch`, `record`, `quarantine`, `counts` or `store`.
     pub part: String,
     /// Which, and how.
     pub what: String,
@@ -105,6 +108,21 @@ pub fn unpack(header: &BlockHeader, frame: &[u8]) -> Result<Vec<u8>, QueueError>
     Ok(raw)
 }
 
+/// Checks that a block unpacks, and that its minutes are those of its rows.
+fn whole(block: &Block) -> Result<(), QueueError> {
+    let raw = unpack(&block.header, &block.frame)?;
+    let minutes: Minutes = rows(&raw).flatten().map(|row| row.timestamp).collect();
+    if minutes == block.minutes {
+        return Ok(());
+    }
+    Err(QueueError::Damaged {
+        what: format!(
+            "block at offset {} of {}: its minutes are not those of its rows",
+            block.header.first, block.header.lane
+        ),
+    })
+}
+
 /// Looks at everything. `live` says that the records may change meanwhile; `stop` ends it early.
 ///
 /// # Errors
@@ -118,6 +136,7 @@ pub fn verify(trees: &Trees, live: bool, stop: &dyn Fn() -> bool) -> Result<Veri
         sums: BTreeMap::new(),
         ends: BTreeMap::new(),
         gaps: BTreeMap::new(),
+        book: book(trees),
     };
     look.records();
     look.quarantine();
@@ -127,6 +146,7 @@ pub fn verify(trees: &Trees, live: bool, stop: &dyn Fn() -> bool) -> Result<Veri
     for lane in &lanes {
         look.lane(lane);
     }
+    look.counts();
     let mut taken = BTreeMap::new();
     for batch in &batches {
         look.batch(batch, &lanes, &mut taken)?;
@@ -145,6 +165,8 @@ struct Look<'a> {
     ends: BTreeMap<LaneId, i64>,
     /// Offsets between blocks, where a missing one may have been; Kafka's own gaps among them.
     gaps: BTreeMap<LaneId, Vec<(i64, i64)>>,
+    /// The counts, which the blocks must fit.
+    book: Book,
 }
 
 impl Look<'_> {
@@ -221,9 +243,9 @@ impl Look<'_> {
             }
             let checked = stored
                 .block
-                .and_then(|(header, frame)| unpack(&header, &frame).map(|_| header));
-            let header = match checked {
-                Ok(header) => header,
+                .and_then(|block| whole(&block).map(|()| (block.header, block.minutes)));
+            let (header, minutes) = match checked {
+                Ok(block) => block,
                 Err(e) => {
                     let lost = stored
                         .place
@@ -261,6 +283,9 @@ impl Look<'_> {
                     None,
                 );
             }
+            if batch.is_none_or(|b| !b.counted) {
+                self.book.add(lane, &header, &minutes);
+            }
             if header.next > lane.next {
                 if !self.live {
                     self.damage("block", format!("{name}: beyond the end of its lane"), None);
@@ -274,6 +299,28 @@ impl Look<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Beside a live instance rows are counted and delivered during the look, so they are not
+    /// compared.
+    fn counts(&mut self) {
+        for e in std::mem::take(&mut self.book.damaged) {
+            self.damage("counts", describe(&e), None);
+        }
+        if self.live {
+            return;
+        }
+        for gap in self.book.gaps() {
+            let what = format!(
+                "{} p{}: {} rows {} are counted as queued, {} are there",
+                gap.topic,
+                gap.partition,
+                gap.counted,
+                of_span(gap.span),
+                gap.found
+            );
+            self.damage("counts", what, None);
+        }
     }
 
     /// From `from` up to the next block that is there, or the lane's end.
@@ -356,7 +403,7 @@ impl Look<'_> {
             let batches: Vec<Batch> = self.trees.batches().into_iter().flatten().collect();
             let mut sum = (0, 0);
             for stored in self.trees.blocks(layout::key(id, 0)) {
-                let Ok((header, _)) = stored.block else {
+                let Ok(Block { header, .. }) = stored.block else {
                     continue;
                 };
                 if header.lane != id {
@@ -441,6 +488,12 @@ impl Look<'_> {
     }
 }
 
+fn of_span(span: Span) -> String {
+    let start = rfc3339(u64::from(span.start) * 1000);
+    let kind = if span.is_day() { "day" } else { "minute" };
+    format!("of the {kind} {start}")
+}
+
 /// What a batch's ranges hold in fact.
 pub(super) struct Sums {
     pub ranges: Vec<Range>,
@@ -487,7 +540,7 @@ pub(super) fn sealed_sums(
         let mut blocks = trees
             .blocks(layout::key(id, range.from))
             .take_while(move |b| b.place.is_none_or(|(lane, at)| lane == id && at < to))
-            .filter_map(|b| b.block.ok().map(|(header, _)| header));
+            .filter_map(|b| b.block.ok().map(|block| block.header));
         ranges.push(Range {
             blocks: 0,
             rows: 0,

@@ -325,6 +325,7 @@ impl<'a> Store<'a> {
             rows: plan.rows,
             raw_len: plan.frame.len() as u32,
             frame: plan.frame,
+            minutes: plan.minutes,
             appended_ms: self.appended,
             quarantined: if plan.rows > 0 {
                 Vec::new()

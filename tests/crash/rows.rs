@@ -1,6 +1,8 @@
 //! What the queue under test is filled with: every block follows from its partition and first
 //! offset, so that any process can tell what belongs there.
 
+use anonymizer::minutes::Minutes;
+
 /// A small generator of chance (splitmix64): the same seed gives the same run.
 #[derive(Clone)]
 pub struct Chance(pub u64);
@@ -33,6 +35,7 @@ pub struct Planned {
     /// 0: the span holds one message that could not become a row.
     pub rows: u32,
     pub frame: Vec<u8>,
+    pub minutes: Minutes,
 }
 
 fn span_at(partition: i32, first: i64) -> (Chance, i64, u32) {
@@ -62,5 +65,12 @@ pub fn planned(partition: i32, first: i64) -> Planned {
             frame.extend_from_slice(&chance.next().to_le_bytes());
         }
     }
-    Planned { next, rows, frame }
+    // Some blocks touch many minutes, most of them one or two.
+    let (start, step) = (first as u32 * 7, if chance.one_in(8) { 4000 } else { 1 });
+    Planned {
+        next,
+        rows,
+        frame,
+        minutes: (0..rows).map(|i| start + i * step).collect(),
+    }
 }

@@ -111,7 +111,7 @@ impl Kafka {
     pub fn expect(&mut self, messages: &[Vec<u8>]) {
         for message in messages {
             let mut row = Vec::new();
-            if let Ok(Ok(())) = decode(message, |r| encode(&anonymize(r), &mut row)) {
+            if let Ok(Ok(_)) = decode(message, |r| encode(&anonymize(r), &mut row)) {
                 *self.expected.entry(row).or_default() += 1;
             }
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anonymizer::flush::{Filler, Wanted};
 use anonymizer::ingest::{BLOCK_BYTES, row};
+use anonymizer::minutes::Minutes;
 use anonymizer::queue::{DataDir, PackedBlock, Queue, SealBounds};
 use anonymizer::store::ZSTD_LEVEL;
 use anonymizer::synth::Synth;
@@ -57,11 +58,13 @@ fn messages(count: usize) -> Vec<Vec<u8>> {
 fn stages(messages: &[Vec<u8>], records: usize) {
     let mut zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("zstd");
     let mut block = Vec::with_capacity(2 * BLOCK_BYTES);
+    let mut minutes = Minutes::default();
     for message in messages.iter().cycle().take(records) {
-        row(message, &mut block).expect("a good message");
+        minutes.count(row(message, &mut block).expect("a good message"));
         if block.len() >= BLOCK_BYTES {
             black_box(zstd.compress(&block).expect("zstd"));
             block.clear();
+            black_box(std::mem::take(&mut minutes));
         }
     }
 }
@@ -74,11 +77,11 @@ fn fill(dir: &Path, rows: usize) {
     let mut synth = Synth::new(1, 1_790_000_000_000).with_interval(INTERVAL);
     let (mut message, mut first, mut done) = (Vec::new(), 0, 0);
     while done < rows {
-        let (mut block, mut count) = (Vec::new(), 0);
+        let (mut block, mut minutes, mut count) = (Vec::new(), Minutes::default(), 0);
         while block.len() < BLOCK_BYTES && done < rows {
             message.clear();
             synth.next().expect("endless").encode_into(&mut message);
-            row(&message, &mut block).expect("a good message");
+            minutes.count(row(&message, &mut block).expect("a good message"));
             (count, done) = (count + 1, done + 1);
         }
         let packed = PackedBlock {
@@ -87,6 +90,7 @@ fn fill(dir: &Path, rows: usize) {
             rows: count as u32,
             raw_len: block.len() as u32,
             frame: zstd.compress(&block).expect("zstd"),
+            minutes,
             appended_ms: 1_790_000_000_000 + first as u64,
             quarantined: Vec::new(),
         };

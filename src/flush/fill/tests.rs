@@ -37,6 +37,9 @@ impl Fixture {
                 rows: BLOCK_ROWS as u32,
                 raw_len: raw.len() as u32,
                 frame: zstd::bulk::compress(&raw, 1).unwrap(),
+                minutes: crate::rows::rows(&raw)
+                    .map(|r| r.unwrap().timestamp)
+                    .collect(),
                 appended_ms: block as u64,
                 quarantined: Vec::new(),
             };

@@ -41,6 +41,7 @@ impl Fixture {
             rows: 0,
             raw_len: 0,
             frame: Vec::new(),
+            minutes: Minutes::default(),
             appended_ms: read_ms,
             quarantined: messages.iter().enumerate().map(entry).collect(),
         };

@@ -3,11 +3,15 @@
 use super::*;
 use crate::rows::Format;
 
+/// When all rows were, in seconds of Unix time.
+const TIME: u32 = 1_700_000_000;
+
 /// `rows` rows of RowBinary whose URL tells their offset.
 fn rows_from(first: i64, rows: u32) -> Vec<u8> {
     let mut out = Vec::new();
     for offset in first..first + i64::from(rows) {
-        out.extend_from_slice(&[7; 30]);
+        out.extend_from_slice(&TIME.to_le_bytes());
+        out.extend_from_slice(&[7; 26]);
         for text in ["HIT", "GET", "1.2.3.X", &format!("/{offset}")] {
             out.push(text.len() as u8);
             out.extend_from_slice(text.as_bytes());
@@ -24,6 +28,7 @@ fn append(f: &Fixture, lane: LaneId, first: i64) {
         rows: ROWS,
         raw_len: raw.len() as u32,
         frame: zstd::bulk::compress(&raw, 1).unwrap(),
+        minutes: [TIME; ROWS as usize].into_iter().collect(),
         appended_ms: 1000 + first as u64,
         quarantined: Vec::new(),
     };
@@ -106,12 +111,13 @@ fn a_block_with_other_rows_under_a_right_checksum_is_found() {
     let key = layout::key(lanes[0], 10);
     let value = f.q().blocks.get(key).unwrap().unwrap().to_vec();
     let (mut header, _) = layout::read_block(&key, &value).unwrap();
+    let minutes = layout::read_minutes(&header, &value).unwrap();
     let raw = rows_from(11, ROWS);
     let frame = zstd::bulk::compress(&raw, 1).unwrap();
     header.frame_len = frame.len() as u32;
     f.q()
         .blocks
-        .insert(key, layout::write_block(&header, &frame))
+        .insert(key, layout::write_block(&header, &minutes, &frame))
         .unwrap();
     let words = complaints(&f);
     assert!(
@@ -121,7 +127,7 @@ fn a_block_with_other_rows_under_a_right_checksum_is_found() {
     header.rows += 1;
     f.q()
         .blocks
-        .insert(key, layout::write_block(&header, &frame))
+        .insert(key, layout::write_block(&header, &minutes, &frame))
         .unwrap();
     assert!(complaints(&f).contains("10 rows, the header says 11"));
 }

@@ -8,7 +8,7 @@ use anonymizer::encode::encode;
 fn row(message: &[u8]) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     match decode(message, |r| encode(&anonymize(r), &mut out)) {
-        Ok(Ok(())) => Ok(out),
+        Ok(Ok(_)) => Ok(out),
         Ok(Err(e)) => Err(e.to_string()),
         Err(e) => Err(e.to_string()),
     }
