@@ -64,6 +64,8 @@ pub mod flush;
 
 pub mod sink;
 
+pub mod reconcile;
+
 pub mod pipeline;
 
 pub mod cli;

@@ -5,7 +5,8 @@ mod allocator;
 use std::process::ExitCode;
 
 use anonymizer::cli::{
-    adopt, batches, check, export, produce, quarantine, repair, replay, run, schema, status, verify,
+    adopt, batches, check, export, produce, quarantine, reconcile, repair, replay, run, schema,
+    status, verify,
 };
 use anonymizer::runtime::config::Settings;
 use clap::{Parser, Subcommand};
@@ -36,6 +37,8 @@ enum Command {
     /// List, show, retry or export batches
     #[command(subcommand)]
     Batches(batches::BatchesCommand),
+    /// Compare the counts of all instances with ClickHouse's, minute by minute; takes a slot
+    Reconcile(reconcile::ReconcileArgs),
     /// Send what is queued without Kafka, or delivered batches again; the instance must be stopped
     Replay(replay::ReplayArgs),
     /// Copy the queue, then save all that is whole of it; the instance must be stopped
@@ -73,6 +76,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Verify(args) => verify::run(args, &config),
         Command::Export(args) => export::run(args, &config),
         Command::Batches(command) => batches::run(command, &config),
+        Command::Reconcile(args) => reconcile::run(args, &config),
         Command::Replay(args) => replay::run(args, &config),
         Command::Repair => repair::run(&config),
         Command::Adopt(args) => adopt::run(args, &config),

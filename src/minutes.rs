@@ -3,6 +3,65 @@
 //! A block carries those of its rows: counted as they are encoded, written beside them, so that no
 //! row has to be read again when the block comes or goes.
 
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+/// Minutes of a day.
+pub const DAY: u32 = 24 * 60;
+
+/// One minute or one UTC day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Span {
+    /// Its first second, Unix time.
+    pub start: u32,
+    /// Its length in seconds: 60 or 86,400.
+    pub seconds: u32,
+}
+
+impl Span {
+    /// The minute of this number since 1970; the last one of DateTime for any beyond.
+    pub fn minute(minute: u32) -> Span {
+        Span {
+            start: minute.min(u32::MAX / 60) * 60,
+            seconds: 60,
+        }
+    }
+
+    /// The day that a minute is in.
+    pub fn day_of(minute: u32) -> Span {
+        Span {
+            start: minute / DAY * DAY * 60,
+            seconds: DAY * 60,
+        }
+    }
+
+    /// Whether it is a day.
+    pub fn is_day(&self) -> bool {
+        self.seconds != 60
+    }
+
+    /// The second after it; the last day of DateTime ends beyond 32 bits.
+    pub fn end(&self) -> u64 {
+        u64::from(self.start) + u64::from(self.seconds)
+    }
+
+    /// Whether the other one lies in it.
+    pub fn contains(&self, other: Span) -> bool {
+        self.start <= other.start && other.end() <= self.end()
+    }
+
+    /// Whether it lies within these seconds.
+    pub fn is_within(&self, range: &Range<u64>) -> bool {
+        range.start <= u64::from(self.start) && self.end() <= range.end
+    }
+
+    /// Number of its first minute.
+    pub fn first_minute(&self) -> u32 {
+        self.start / 60
+    }
+}
+
 /// Rows of some minutes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Minutes(Vec<(u32, u32)>);
@@ -120,6 +179,14 @@ mod tests {
         let minutes: Minutes = [59, 60, 119, 0, 120].into_iter().collect();
         assert!(minutes.iter().eq([(0, 2), (1, 2), (2, 1)]));
         assert_eq!(minutes.rows(), 5);
+    }
+
+    #[test]
+    fn the_last_day_of_datetime_ends_beyond_it() {
+        assert_eq!(Span::day_of(u32::MAX / 60).end(), 49_711 * 86_400);
+        assert_eq!(Span::minute(u32::MAX), Span::minute(u32::MAX / 60));
+        assert!(Span::day_of(DAY + 1).contains(Span::minute(2 * DAY - 1)));
+        assert!(!Span::day_of(DAY + 1).contains(Span::minute(2 * DAY)));
     }
 
     proptest! {

@@ -28,6 +28,9 @@ use crate::store::{Feedback, Store};
 /// Blocks in flight between ingest and store: at most 128 KiB of rows each.
 const CHANNEL_BLOCKS: usize = 32;
 
+/// Questions of commands that wait for a slot; more wait at the socket.
+const QUESTIONS: usize = 8;
+
 /// How long a start waits for the lock: a `status` of a stopped instance takes less.
 const LOOKED_AT: Duration = Duration::from_secs(3);
 
@@ -41,14 +44,17 @@ pub const STOP_WITHIN: Duration = Duration::from_secs(8);
 pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
     let queue = Queue::open(lock(&config.data_dir)?)?;
     queue.refuse_copy()?;
+    queue.keep_counts(config.keep_counts);
     let stats = Stats::default();
     let flush_status = Mutex::new(FlushStatus::default());
     let feedback = Feedback::default();
+    let (questions, asked) = bounded(QUESTIONS);
     let report = Report {
         queue: &queue,
         stats: &stats,
         flush: &flush_status,
         topic: &config.kafka_topic,
+        questions: &questions,
     };
 
     let schema = Schema::new(&config.clickhouse_database, &config.clickhouse_table)?;
@@ -62,6 +68,7 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         &stats,
         &flush_status,
     )?;
+    flusher.listen(asked);
     let consumer = Consumer::subscribe(&ConsumerOptions {
         brokers: &config.kafka_brokers,
         topic: &config.kafka_topic,

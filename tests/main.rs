@@ -16,6 +16,8 @@ mod idle;
 mod packed;
 /// Are messages that cannot become rows kept, bounded, and given back?
 mod quarantine;
+/// Does reconcile find every minute that differs, and no other?
+mod reconcile;
 /// Do the commands that look at, save and send what is stored work, with and without a live instance?
 mod rescue;
 /// Can the program be built without the capnp compiler?

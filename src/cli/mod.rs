@@ -6,6 +6,7 @@ pub mod check;
 pub mod export;
 pub mod produce;
 pub mod quarantine;
+pub mod reconcile;
 pub mod repair;
 pub mod replay;
 pub mod run;

@@ -10,6 +10,7 @@ mod insert;
 pub mod limiter;
 mod pace;
 mod pack;
+mod question;
 mod replay;
 mod spool;
 mod tables;
@@ -17,6 +18,7 @@ mod tables;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{Batch, Queue, QueueError, SealBounds};
@@ -28,6 +30,7 @@ pub use fill::{Filler, Filling, Wanted};
 use limiter::Limiter;
 use pace::Pace;
 pub use pack::PackError;
+pub use question::Question;
 pub use replay::Presence;
 pub use spool::Spool;
 use tables::{Need, Tables};
@@ -102,6 +105,9 @@ pub struct Flusher<'a> {
     unreachable: u32,
     /// The batch before was rejected for its data: a second one in a row is no accident.
     rejected_before: bool,
+    questions: Receiver<Question>,
+    /// One that the proxy's limiter refused: it is asked again.
+    question: Option<Question>,
 }
 
 impl<'a> Flusher<'a> {
@@ -140,6 +146,8 @@ impl<'a> Flusher<'a> {
             status,
             unreachable: 0,
             rejected_before: false,
+            questions: crossbeam_channel::never(),
+            question: None,
         })
     }
 
@@ -153,6 +161,7 @@ impl<'a> Flusher<'a> {
             self.queue
                 .release_delivered(self.options.keep_delivered, now_ms())?;
             self.prepare()?;
+            self.queue.fold_counts(now_ms())?;
             if self.shutdown.wait(self.limiter.wait()) {
                 return Ok(());
             }
@@ -164,6 +173,9 @@ impl<'a> Flusher<'a> {
 
     /// Makes one request, if there is anything to do. Returns whether there was.
     fn step(&mut self) -> Result<bool, QueueError> {
+        if self.answer_question()? {
+            return Ok(true);
+        }
         let sealed = self.queue.sealed_batch();
         let ambiguous = sealed.as_ref().is_some_and(|b| b.may_be_stored);
         match self.tables.need(ambiguous) {

@@ -50,7 +50,7 @@ use serde::de::DeserializeOwned;
 
 pub use batch::{Batch, BatchState, Packed, Range};
 pub use body::Body;
-pub use counts::{Counted, Counts, PartitionCounts, Span, Spans, Tally};
+pub use counts::{COUNTS_FORMAT, Counted, Counts, PartitionCounts, Spans, Tally};
 pub use dir::{DataDir, LOCK_FILE, QUEUE_DIR, SOCKET_FILE};
 pub use error::QueueError;
 pub use export::{Exported, Selection, What, export, export_to_file};

@@ -121,6 +121,8 @@ settings! {
         "TIME", "250ms", "Longest time a record waits before it is made durable";
     keep_delivered: Duration = "0s", parse::time(Duration::ZERO, 30 * DAY),
         "TIME", "6h", "How long a delivered batch stays on the disk, for `replay --delivered`; max_queue_bytes counts it";
+    keep_counts: Duration = "40d", parse::time(DAY, 400 * DAY),
+        "TIME", "40d", "How long rows are counted by the minute of their time, for `reconcile`; older ones by day";
     no_create_tables: bool = "false", parse::boolean,
         "BOOL", "true", "Wait when a table or view is missing, instead of creating it";
     http_listen: SocketAddr = "127.0.0.1:9464", parse::address,

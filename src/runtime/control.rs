@@ -11,13 +11,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde::{Deserialize, Serialize};
 
 use super::clock::now_ms;
 use super::report::Report;
 use super::shutdown::Shutdown;
+use crate::flush::Question;
+use crate::minutes::Span;
 use crate::quarantine::ask::Ask;
 use crate::queue::{self, DataDir, SOCKET_FILE, Selection, Trees};
+use crate::sink::MinutesQuery;
 
 /// How long a stop request may go unnoticed.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -48,16 +52,28 @@ pub enum Request {
         /// Its number.
         seq: u64,
     },
+    /// What was counted of these seconds of record time.
+    Counts {
+        /// The first.
+        from: u64,
+        /// After the last.
+        to: u64,
+    },
+    /// What ClickHouse has, asked in a slot.
+    Minutes(MinutesQuery),
     /// A step of `quarantine`.
     Quarantine(Ask),
 }
 
 impl Request {
-    /// How long an answer may take. A look at the whole queue has no bound of its own: it ends with
-    /// the instance, whose end closes the socket.
+    /// How long an answer may take. A look at the whole queue, or a slot's wait, has no bound of its
+    /// own: it ends with the instance, whose end closes the socket.
     fn patience(&self) -> Option<Duration> {
         match self {
-            Request::Verify | Request::Export { .. } => None,
+            Request::Verify
+            | Request::Export { .. }
+            | Request::Counts { .. }
+            | Request::Minutes(_) => None,
             _ => Some(PATIENCE),
         }
     }
@@ -170,8 +186,30 @@ fn carry_out(
         Request::RetryBatch { seq } => {
             serde_json::to_value(report.queue.retry_batch(seq, now_ms())?)?
         }
+        Request::Counts { from, to } => {
+            serde_json::to_value(report.queue.counts(from..to, now_ms())?)?
+        }
+        Request::Minutes(query) => serde_json::to_value(ask_clickhouse(query, report, &stop)?)?,
         Request::Quarantine(ask) => ask.answer(report.queue)?,
     })
+}
+
+/// Hands a question to the flusher and waits for its slot.
+fn ask_clickhouse(
+    query: MinutesQuery,
+    report: &Report<'_>,
+    stop: &dyn Fn() -> bool,
+) -> anyhow::Result<Vec<(Span, u64)>> {
+    let (reply, answer) = bounded(1);
+    let sent = report.questions.try_send(Question { query, reply });
+    sent.context("too many commands wait for a slot")?;
+    loop {
+        match answer.recv_timeout(LOOK_EVERY) {
+            Ok(found) => return found.map_err(anyhow::Error::msg),
+            Err(RecvTimeoutError::Timeout) if !stop() => {}
+            Err(_) => bail!("it stops"),
+        }
+    }
 }
 
 /// Asks the live instance of a data dir. `None` if there is none.

@@ -3,13 +3,14 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
 
 use super::clock::{Moment, now_ms, rfc3339};
 use super::shutdown::Shutdown;
 use super::stats::Stats;
-use crate::flush::FlushStatus;
 use crate::flush::limiter;
+use crate::flush::{FlushStatus, Question};
 use crate::ownership::{LOST_RANGES, LostRange};
 use crate::queue::{BatchState, LaneState, Queue, QueueError, Summary};
 
@@ -44,6 +45,8 @@ pub struct Report<'a> {
     pub flush: &'a Mutex<FlushStatus>,
     /// Kafka topic.
     pub topic: &'a str,
+    /// To the flusher, which has the only way to ClickHouse.
+    pub questions: &'a Sender<Question>,
 }
 
 impl Report<'_> {

@@ -16,6 +16,7 @@ mod connection;
 mod ddl;
 mod error;
 mod exchange;
+mod minutes;
 mod retention;
 mod retry_after;
 mod schema;
@@ -30,6 +31,7 @@ use ureq::http::HeaderValue;
 
 pub use self::body_limit::BodyLimit;
 pub use self::error::SinkError;
+pub use self::minutes::MinutesQuery;
 pub use self::retention::Retention;
 pub use self::schema::{Found, ObjectKind, Schema, SchemaError, SchemaObject, SchemaState};
 

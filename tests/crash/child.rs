@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anonymizer::minutes::DAY;
 use anonymizer::queue::{
     Batch, BatchState, DataDir, LaneState, PackedBlock, Queue, QueueError, SealBounds,
 };
@@ -62,6 +63,8 @@ pub struct Image {
     pub quarantined: Vec<(i32, i64)>,
     /// Sealed batches: token, spans.
     pub batches: Vec<(String, Vec<Span>)>,
+    /// Partition, rows consumed and rows stored, by the counts.
+    pub counts: Vec<(i32, i64, i64)>,
     /// What contradicts itself.
     pub bad: Vec<String>,
 }
@@ -203,6 +206,9 @@ pub fn image(queue: &Queue) -> Result<Image, QueueError> {
         }
     }
     let mut at: BTreeMap<LaneId, (i64, u64, u64)> = BTreeMap::new();
+    // By the counts, less what lies in blocks: nothing.
+    let counts = queue.counts(0..1 << 33, 0)?;
+    let mut queued: BTreeMap<u32, i64> = counts.spans.iter().map(|c| (c.start, c.queued)).collect();
     for block in queue.blocks() {
         let (header, frame) = block?;
         let Some(partition) = partition_of(header.lane) else {
@@ -227,6 +233,10 @@ pub fn image(queue: &Queue) -> Result<Image, QueueError> {
                 "partition {partition}: {end}..{} missing",
                 header.first
             ));
+        }
+        for (minute, rows) in want.minutes.iter() {
+            // All of them are of 1970, which is counted by the day.
+            *queued.entry(minute / DAY * DAY * 60).or_default() -= i64::from(rows);
         }
         *end = header.next;
         *rows += u64::from(header.rows);
@@ -253,6 +263,15 @@ pub fn image(queue: &Queue) -> Result<Image, QueueError> {
             ));
         }
     }
+    for (day, rows) in queued.into_iter().filter(|(_, rows)| *rows != 0) {
+        image.bad.push(format!(
+            "{rows} more rows of the day {day} are counted as queued than there are"
+        ));
+    }
+    let of = counts.partitions.iter();
+    image
+        .counts
+        .extend(of.map(|p| (p.partition, p.consumed, p.stored)));
     for entry in queue.quarantined() {
         let entry = entry?;
         image

@@ -184,14 +184,21 @@ impl Ledger {
         }
         for partition in 0..PARTITIONS {
             let committed = self.committed.get(&partition).copied().unwrap_or(0);
-            let mut at = 0;
+            let (mut at, mut all) = (0, 0);
             while at < committed {
                 let (next, rows) = span(partition, at);
+                all += i64::from(rows);
                 if rows > 0 && !self.stored_at(partition, at) {
                     self.lost
                         .push(format!("partition {partition}: {at}..{next} never arrived"));
                 }
                 at = next;
+            }
+            let counted = image.counts.iter().find(|c| c.0 == partition);
+            if counted.is_some_and(|c| (c.1, c.2) != (all, all)) || (counted.is_none() && all > 0) {
+                self.bad.push(format!(
+                    "partition {partition}: {all} rows, counted {counted:?} as consumed and stored"
+                ));
             }
         }
     }

@@ -572,6 +572,8 @@ impl Request<'_> {
             text.clone()
         } else if sql.contains("FROM system.tables") {
             schema_answer(&state, sql)
+        } else if sql.contains(" AS start, count()") {
+            minutes_answer(&state, sql)
         } else if sql.contains("count()") {
             format!("{}\n", state.row_count())
         } else if sql.trim_start().starts_with("SELECT") {
@@ -598,6 +600,7 @@ impl Request<'_> {
         let mut body = Vec::new();
         let read = (&mut self.stream).take(length).read_to_end(&mut body);
         lock(self.shared).requests[self.index].body_read = body.len() as u64;
+        self.shared.1.notify_all();
         read?;
         if (body.len() as u64) < length {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -701,6 +704,31 @@ fn schema_answer(state: &State, sql: &str) -> String {
         ));
     }
     answer
+}
+
+/// The answer to `MinutesQuery::sql`, from the rows that are stored.
+fn minutes_answer(state: &State, sql: &str) -> String {
+    let number = |before: &str| -> u64 {
+        let rest = sql
+            .split(before)
+            .nth(1)
+            .unwrap_or_else(|| panic!("no {before:?} in {sql}"));
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap()
+    };
+    let fine = number("toUnixTimestamp(timestamp) >= ")..number("toUnixTimestamp(timestamp) < ");
+    let range = number("timestamp >= toDateTime(")..=number("timestamp <= toDateTime(");
+    let mut all: BTreeMap<u64, u64> = BTreeMap::new();
+    for (row, times) in &state.rows {
+        let second = u64::from(u32::from_le_bytes(row[..4].try_into().unwrap()));
+        let length = if fine.contains(&second) { 60 } else { 86_400 };
+        if range.contains(&second) {
+            *all.entry(second / length * length).or_default() += times;
+        }
+    }
+    all.iter()
+        .map(|(start, rows)| format!("{start}\t{rows}\n"))
+        .collect()
 }
 
 fn finish(shared: &Shared, index: usize, status: u16, outcome: Outcome) {

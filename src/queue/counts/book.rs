@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Changes, Span, Spans, Tally, chunk, no_count};
-use crate::minutes::Minutes;
+use super::{Changes, Spans, Tally, chunk, no_count};
+use crate::minutes::{Minutes, Span};
 use crate::queue::trees::{Trees, entries};
 use crate::queue::{BlockHeader, Lane, QueueError};
 

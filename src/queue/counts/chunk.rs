@@ -10,8 +10,8 @@
 //! most 24 chunks for each day of the window and 829 for all other days of DateTime.
 
 use super::super::QueueError;
-use super::{Span, Tally};
-use crate::minutes::{leb128, read_leb128};
+use super::Tally;
+use crate::minutes::{Span, leb128, read_leb128};
 
 /// Spans in a chunk.
 const SPANS: u32 = 60;

@@ -26,12 +26,12 @@ use serde::{Deserialize, Serialize};
 use sled::Transactional as _;
 
 pub(super) use book::{Book, book, is_whole, write_off};
-pub use report::{Counted, Counts, PartitionCounts};
+pub use report::{COUNTS_FORMAT, Counted, Counts, PartitionCounts};
+pub use span::Spans;
 pub(super) use span::Window;
-pub use span::{Span, Spans};
 
 use super::{Batch, Lane, Queue, QueueError, State, json, layout};
-use crate::minutes::Minutes;
+use crate::minutes::{Minutes, Span};
 use crate::record::LaneId;
 
 /// Name in `meta`: when counting began, Unix ms.

@@ -1,11 +1,12 @@
 //! What the counts say, for people and for `reconcile`.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Queue, QueueError, SINCE, Span, Spans, Tally, chunk, no_count};
+use super::{Queue, QueueError, SINCE, Spans, Tally, chunk, no_count};
+use crate::minutes::Span;
 use crate::ownership::{LOST_RANGES, LostRange};
 use crate::queue::{Batch, BatchState, Lane};
 
@@ -24,7 +25,7 @@ pub struct Counts {
     /// When these were read, Unix ms.
     pub taken_ms: u64,
     /// The range: seconds of Unix time, the end not included.
-    pub from: u32,
+    pub from: u64,
     /// See `from`.
     pub to: u64,
     /// Minutes and days that have rows, in order.
@@ -89,6 +90,20 @@ pub struct PartitionCounts {
     pub lost_offsets: i64,
 }
 
+impl AddAssign<&PartitionCounts> for PartitionCounts {
+    fn add_assign(&mut self, other: &PartitionCounts) {
+        self.topic.clone_from(&other.topic);
+        self.partition = other.partition;
+        self.consumed += other.consumed;
+        self.stored += other.stored;
+        self.queued += other.queued;
+        self.rejected += other.rejected;
+        self.lost += other.lost;
+        self.quarantined += other.quarantined;
+        self.lost_offsets += other.lost_offsets;
+    }
+}
+
 /// Rows in batches of some kind, by partition and span.
 type Waiting = BTreeMap<(String, i32), BTreeMap<u32, i64>>;
 
@@ -111,7 +126,7 @@ impl Queue {
         while let Some(prefix) = self.partition_from(&at)? {
             let (name, spans) = self.spans_of(&prefix)?;
             let mut sum = Tally::default();
-            for (span, tally) in spans.iter().filter(|(span, _)| is_within(*span, &range)) {
+            for (span, tally) in spans.iter().filter(|(span, _)| span.is_within(&range)) {
                 all.add(span, tally);
                 sum += tally;
             }
@@ -148,7 +163,7 @@ impl Queue {
             installation: self.installation().to_owned(),
             since_ms: self.load(SINCE)?.unwrap_or(0),
             taken_ms: now_ms,
-            from: u32::try_from(range.start).unwrap_or(u32::MAX),
+            from: range.start,
             to: range.end,
             spans: counted.into_values().collect(),
             partitions: partitions.into_values().collect(),
@@ -228,10 +243,6 @@ impl Queue {
         }
         Ok(())
     }
-}
-
-fn is_within(span: Span, range: &Range<u64>) -> bool {
-    range.start <= u64::from(span.start) && span.end() <= range.end
 }
 
 fn of_tally(span: Span, tally: Tally) -> Counted {

@@ -7,58 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::Tally;
-
-/// Minutes of a day.
-const DAY: u32 = 24 * 60;
+use crate::minutes::{DAY, Span};
 
 /// How far ahead of now minutes are counted each: clocks of edge servers are wrong by hours, not by
 /// more days.
 const AHEAD_DAYS: u32 = 2;
-
-/// One minute or one UTC day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Span {
-    /// Its first second, Unix time.
-    pub start: u32,
-    /// Its length in seconds: 60 or 86,400.
-    pub seconds: u32,
-}
-
-impl Span {
-    /// The minute of this number since 1970; the last one of DateTime for any beyond.
-    pub fn minute(minute: u32) -> Span {
-        Span {
-            start: minute.min(u32::MAX / 60) * 60,
-            seconds: 60,
-        }
-    }
-
-    /// The day that a minute is in.
-    pub fn day_of(minute: u32) -> Span {
-        Span {
-            start: minute / DAY * DAY * 60,
-            seconds: DAY * 60,
-        }
-    }
-
-    /// Whether it is a day.
-    pub fn is_day(&self) -> bool {
-        self.seconds != 60
-    }
-
-    /// The second after it; the last day of DateTime ends beyond 32 bits.
-    pub fn end(&self) -> u64 {
-        u64::from(self.start) + u64::from(self.seconds)
-    }
-
-    /// Number of its first minute.
-    pub fn first_minute(&self) -> u32 {
-        self.start / 60
-    }
-}
 
 /// The days whose rows are counted by minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +147,6 @@ mod tests {
             assert_eq!(window.span(minute).is_day(), is_day, "{minute}");
         }
         assert_eq!((window.from % DAY, window.to % DAY), (0, 0));
-        assert_eq!(Span::day_of(u32::MAX / 60).end(), 49_711 * 86_400);
     }
 
     #[test]
