@@ -4,6 +4,7 @@ use super::*;
 use crate::minutes::Minutes;
 use crate::record::Quarantined;
 
+mod model;
 mod rescue;
 
 const ROWS: u32 = 10;
