@@ -15,7 +15,7 @@ use crate::consume::{Consumer, ConsumerOptions};
 use crate::flush::{FlushOptions, FlushStatus, Flusher};
 use crate::ingest::Ingest;
 use crate::ownership::{Ownership, StartAt};
-use crate::queue::{DataDir, Queue, QueueError};
+use crate::queue::{DataDir, Queue};
 use crate::runtime::config::{Config, KafkaStart};
 use crate::runtime::disk::DiskBound;
 use crate::runtime::report::Report;
@@ -42,7 +42,7 @@ pub const STOP_WITHIN: Duration = Duration::from_secs(8);
 /// # Errors
 /// The first failure of any part; by then everything committed is on the disk.
 pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
-    let queue = Queue::open(lock(&config.data_dir)?)?;
+    let queue = Queue::open(DataDir::lock_within(&config.data_dir, LOOKED_AT)?)?;
     queue.refuse_copy()?;
     queue.keep_counts(config.keep_counts);
     let stats = Stats::default();
@@ -159,19 +159,6 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
             let left = queue.summary()?;
             log::info!("stopped; {} rows stay queued", left.rows);
             Ok(())
-        }
-    }
-}
-
-/// Takes the data dir's lock. A command that looks at a stopped instance may hold it for a moment.
-fn lock(data_dir: &std::path::Path) -> Result<DataDir, QueueError> {
-    let deadline = std::time::Instant::now() + LOOKED_AT;
-    loop {
-        match DataDir::lock(data_dir) {
-            Err(QueueError::InUse { .. }) if std::time::Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            other => return other,
         }
     }
 }

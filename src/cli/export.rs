@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use crate::cli::{Owned, reach_or_lock};
-use crate::queue::{self, Exported, Selection, Trees, What};
+use crate::cli::reach_or_lock;
+use crate::queue::{self, Exported, Owned, Selection, Trees, What};
 use crate::rows::Format;
 use crate::runtime::config::Config;
 use crate::runtime::control::Request;

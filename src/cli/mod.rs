@@ -15,9 +15,9 @@ pub mod status;
 pub mod verify;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::queue::{DataDir, QUEUE_DIR, Queue, QueueError};
+use crate::queue::{DataDir, Owned, QUEUE_DIR, Queue};
 use crate::runtime::control::{self, Request};
 
 /// Where a command got its answer from: the pattern of every command beside a live instance.
@@ -43,36 +43,20 @@ pub fn reach(data_dir: &Path, request: &Request) -> anyhow::Result<Reached> {
     })
 }
 
-/// The same for a command that must cope with a queue that does not open.
-pub enum Owned {
-    /// A live instance answered through its socket.
-    Live(serde_json::Value),
-    /// None runs: this process now owns the data dir.
-    Locked(DataDir),
-}
-
-/// Asks the live instance of `data_dir`, or takes its lock.
+/// Asks the live instance of `data_dir`, or takes its lock: for a command that must cope with a queue
+/// that does not open.
 ///
 /// # Errors
 /// As [`reach`], but for the queue, which is not opened.
-pub fn reach_or_lock(data_dir: &Path, request: &Request) -> anyhow::Result<Owned> {
+pub fn reach_or_lock(
+    data_dir: &Path,
+    request: &Request,
+) -> anyhow::Result<Owned<serde_json::Value>> {
     // Looking must not create: a mistyped path would answer with an empty queue.
     anyhow::ensure!(
         data_dir.join(QUEUE_DIR).is_dir(),
         "there is no queue in {}; name the data dir with --data-dir",
         data_dir.display()
     );
-    let deadline = Instant::now() + STARTING;
-    loop {
-        if let Some(answer) = control::ask(data_dir, request)? {
-            return Ok(Owned::Live(answer));
-        }
-        match DataDir::lock(data_dir) {
-            Ok(dir) => return Ok(Owned::Locked(dir)),
-            Err(QueueError::InUse { .. }) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
+    DataDir::lock_or(data_dir, STARTING, || control::ask(data_dir, request))
 }

@@ -2,8 +2,8 @@
 
 use anyhow::bail;
 
-use crate::cli::{Owned, reach_or_lock};
-use crate::queue::{Damage, QueueError, Trees, Verified, verify};
+use crate::cli::reach_or_lock;
+use crate::queue::{Damage, Owned, QueueError, Trees, Verified, verify};
 use crate::runtime::config::Config;
 use crate::runtime::control::Request;
 

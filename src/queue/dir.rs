@@ -1,6 +1,7 @@
 //! The data dir: who owns it, and opening sled in it.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
@@ -29,6 +30,17 @@ const NEW_QUEUE_DIR: &str = "queue.new";
 
 /// How long sled may take to let go of a database that was closed.
 const LET_GO: Duration = Duration::from_secs(10);
+
+/// How often a lock that another process has is tried again.
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+/// Who has a data dir.
+pub enum Owned<T> {
+    /// A live process, which answered.
+    Live(T),
+    /// This one.
+    Locked(DataDir),
+}
 
 /// Exclusive ownership of a data dir, for as long as it lives.
 #[derive(Debug)]
@@ -70,6 +82,40 @@ impl DataDir {
             path: path.to_owned(),
             _lock: lock,
         })
+    }
+
+    /// The same, waiting up to `patience` for a process that has it: it may be about to end.
+    ///
+    /// # Errors
+    /// As [`DataDir::lock`].
+    pub fn lock_within(path: &Path, patience: Duration) -> Result<DataDir, QueueError> {
+        match DataDir::lock_or(path, patience, || Ok::<_, QueueError>(None::<Infallible>))? {
+            Owned::Locked(dir) => Ok(dir),
+            Owned::Live(never) => match never {},
+        }
+    }
+
+    /// The same, unless `ask` gets an answer of the process that has it: it is asked before each try.
+    ///
+    /// # Errors
+    /// As [`DataDir::lock`], and those of `ask`.
+    pub fn lock_or<T, E: From<QueueError>>(
+        path: &Path,
+        patience: Duration,
+        mut ask: impl FnMut() -> Result<Option<T>, E>,
+    ) -> Result<Owned<T>, E> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(answer) = ask()? {
+                return Ok(Owned::Live(answer));
+            }
+            match DataDir::lock(path) {
+                Err(QueueError::InUse { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(LOCK_RETRY);
+                }
+                other => return Ok(Owned::Locked(other?)),
+            }
+        }
     }
 
     /// The data dir's path.

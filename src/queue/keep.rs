@@ -48,7 +48,10 @@ impl Queue {
         kept.state = BatchState::Delivered { at_ms: now_ms };
         kept.may_be_stored = true;
         self.take_off(&kept)?;
-        self.sync()
+        self.sync()?;
+        kept.ranges
+            .iter()
+            .try_for_each(|r| self.forget_if_spent(r.lane))
     }
 
     /// Seals a delivered batch again under its own token: its rows are queued once more.

@@ -262,15 +262,13 @@ impl Queue {
         Ok(live.chain(kept).max())
     }
 
+    /// Ends the lanes that the last process held, and forgets those that it had no time to forget.
     pub(super) fn end_open_lanes(&self) -> Result<(), QueueError> {
-        let open: Vec<LaneId> = self
-            .state()
-            .lanes
-            .values()
-            .filter(|l| l.state == LaneState::Open)
-            .map(|l| l.id)
-            .collect();
-        open.into_iter().try_for_each(|lane| self.end_lane(lane))
+        let lanes: Vec<Lane> = self.state().lanes.values().cloned().collect();
+        lanes.iter().try_for_each(|lane| match lane.state {
+            LaneState::Open => self.end_lane(lane.id),
+            _ => self.forget_if_spent(lane.id),
+        })
     }
 
     pub(super) fn update_lane(

@@ -31,10 +31,13 @@ mod keep;
 mod lane;
 mod lanes;
 pub mod layout;
+mod open;
 mod origin;
 mod plan;
 mod quarantine;
+mod records;
 pub mod repair;
+mod summary;
 mod trees;
 mod verify;
 
@@ -51,7 +54,7 @@ use serde::de::DeserializeOwned;
 pub use batch::{Batch, BatchState, Packed, Range};
 pub use body::Body;
 pub use counts::{COUNTS_FORMAT, Counted, Counts, PartitionCounts, Spans, Tally};
-pub use dir::{DataDir, LOCK_FILE, QUEUE_DIR, SOCKET_FILE};
+pub use dir::{DataDir, LOCK_FILE, Owned, QUEUE_DIR, SOCKET_FILE};
 pub use error::QueueError;
 pub use export::{Exported, Selection, What, export, export_to_file};
 pub use high_water::HIGH_WATER_FILE;
@@ -61,14 +64,15 @@ pub use layout::BlockHeader;
 pub use origin::Adopted;
 pub use plan::{Plan, SealBounds};
 pub use quarantine::{Page, Position, QuarantineEntry, QuarantineTotals, Retried, Which};
+pub use summary::Summary;
 pub use trees::{Block, StoredBlock, Trees};
 pub use verify::{Damage, Lost, Verified, unpack, verify};
 
 use crate::record::LaneId;
-use crate::runtime::clock::now_ms;
 use counts::{ByLane, Window};
 use high_water::{HighWater, SYNCS};
-use layout::FORMAT;
+use open::new_installation_id;
+use records::{get_json, json, put_json};
 
 /// The queue of one data dir. Threads share it by reference.
 pub struct Queue {
@@ -110,118 +114,7 @@ struct State {
     window: Window,
 }
 
-/// What is queued, for people and metrics.
-#[derive(Clone, Debug, Serialize, serde::Deserialize, PartialEq)]
-pub struct Summary {
-    /// Rows stored: sealed, eligible and tail.
-    pub rows: u64,
-    /// Bytes of their frames.
-    pub bytes: u64,
-    /// Rows from eligible offsets on: waiting for a commit to be acknowledged or resolved.
-    pub tail_lanes: usize,
-    /// When the oldest row was appended, Unix ms.
-    pub oldest_ms: Option<u64>,
-    /// Rows of delivered batches that are kept (`keep_delivered`); not among `rows`.
-    #[serde(default)]
-    pub delivered_rows: u64,
-    /// Bytes of their frames.
-    #[serde(default)]
-    pub delivered_bytes: u64,
-    /// Messages in quarantine.
-    pub quarantined: u64,
-    /// Their bytes, and how many were dropped.
-    pub quarantine: QuarantineTotals,
-    /// Every lane.
-    pub lanes: Vec<Lane>,
-    /// Every batch.
-    pub batches: Vec<Batch>,
-}
-
 impl Queue {
-    /// Opens the queue in `dir`, or creates it, and finishes what a crash left half done: lanes
-    /// that were open are ended, blocks of acknowledged batches are removed.
-    ///
-    /// # Errors
-    /// [`QueueError`] if sled cannot open it, its version is unknown, or a record is damaged.
-    pub fn open(dir: DataDir) -> Result<Queue, QueueError> {
-        let (db, data_file) = dir::open_sled(&dir)?;
-        let tree = |name: &str| db.open_tree(name).map_err(QueueError::store("open"));
-        let meta = tree("meta")?;
-        let format: Option<u32> = get_json(&meta, b"format")?;
-        match format {
-            Some(FORMAT) => {}
-            Some(found) => {
-                return Err(QueueError::Version {
-                    path: dir.queue_path(),
-                    found: found.to_string(),
-                    known: FORMAT,
-                });
-            }
-            None => put_json(&meta, b"format", &FORMAT)?,
-        }
-        let high_water = HighWater::open(&dir)?;
-        let syncs = high_water.check(&dir, &meta)?;
-        let installation = match get_json(&meta, b"installation")? {
-            Some(id) => id,
-            None => {
-                let id = new_installation_id();
-                put_json(&meta, b"installation", &id)?;
-                id
-            }
-        };
-        let lanes = tree("lanes")?;
-        let batches = tree("batches")?;
-        let mut state = State {
-            lanes: BTreeMap::new(),
-            batches: BTreeMap::new(),
-            next_lane: get_json(&meta, b"next_lane")?.unwrap_or(1),
-            next_batch: get_json(&meta, b"next_batch")?.unwrap_or(1),
-            quarantine: QuarantineTotals::default(),
-            uncounted: ByLane::new(),
-            keep_counts: counts::KEEP,
-            window: Window::around(now_ms(), counts::KEEP),
-        };
-        for lane in read_all::<Lane>(&lanes, "lane")? {
-            state.lanes.insert(lane.id, lane);
-        }
-        for batch in read_all::<Batch>(&batches, "batch")? {
-            state.batches.insert(batch.seq, batch);
-        }
-        let queue = Queue {
-            blocks: tree("blocks")?,
-            quarantine: tree("quarantine")?,
-            partitions: tree("partitions")?,
-            counts: tree("counts")?,
-            db,
-            meta,
-            lanes,
-            batches,
-            data_file,
-            side_files: Mutex::default(),
-            failed: OnceLock::new(),
-            syncs: Mutex::new(syncs),
-            high_water: Mutex::new(high_water),
-            appended: AtomicU64::new(0),
-            synced: AtomicU64::new(0),
-            state: Mutex::new(state),
-            installation,
-            dir,
-        };
-        queue.note_origin()?;
-        queue.state().quarantine = match get_json(&queue.meta, quarantine::TOTALS)? {
-            Some(totals) => totals,
-            None => queue.count_quarantine()?,
-        };
-        if queue.load::<u64>(counts::SINCE)?.is_none() {
-            queue.save(counts::SINCE, &now_ms())?;
-        }
-        queue.find_uncounted()?;
-        queue.end_open_lanes()?;
-        queue.finish_acked()?;
-        queue.sync()?;
-        Ok(queue)
-    }
-
     /// Random id of this data dir, 16 hex digits, made once.
     pub fn installation(&self) -> &str {
         &self.installation
@@ -279,59 +172,6 @@ impl Queue {
     pub fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), QueueError> {
         self.check()?;
         self.guard(put_json(&self.meta, name.as_bytes(), value))
-    }
-
-    /// What is queued.
-    ///
-    /// # Errors
-    /// [`QueueError`] if the oldest block of a lane cannot be read.
-    pub fn summary(&self) -> Result<Summary, QueueError> {
-        let (lanes, batches, quarantine): (Vec<Lane>, Vec<Batch>, _) = {
-            let state = self.state();
-            (
-                state.lanes.values().cloned().collect(),
-                state.batches.values().cloned().collect(),
-                state.quarantine,
-            )
-        };
-        let delivered = || {
-            let of = |b: &&Batch| matches!(b.state, BatchState::Delivered { .. });
-            batches.iter().filter(of)
-        };
-        // Below `sealed` every row is in a batch, and delivered ones are not queued.
-        let waiting = batches.iter().filter(|b| !b.is_delivered());
-        let mut oldest_ms = waiting.map(|b| b.oldest_ms).min();
-        for lane in lanes.iter().filter(|l| l.rows > 0) {
-            if let Some((header, _)) = self.block_at(lane.id, lane.sealed)? {
-                let ms = header.appended_ms;
-                oldest_ms = Some(oldest_ms.map_or(ms, |o: u64| o.min(ms)));
-            }
-        }
-        Ok(Summary {
-            rows: lanes.iter().map(|l| l.rows).sum(),
-            bytes: lanes.iter().map(|l| l.bytes).sum(),
-            tail_lanes: lanes.iter().filter(|l| l.has_tail()).count(),
-            oldest_ms,
-            delivered_rows: delivered().map(|b| b.rows).sum(),
-            delivered_bytes: delivered().map(|b| b.bytes).sum(),
-            quarantined: quarantine.entries,
-            quarantine,
-            lanes,
-            batches,
-        })
-    }
-
-    /// Bytes of all frames stored, those of delivered batches that are kept among them.
-    pub fn bytes(&self) -> u64 {
-        let state = self.state();
-        let of = |b: &&Batch| matches!(b.state, BatchState::Delivered { .. });
-        let kept = state.batches.values().filter(of).map(|b| b.bytes);
-        state.lanes.values().map(|l| l.bytes).chain(kept).sum()
-    }
-
-    /// Bytes of sled's files. They shrink little when rows leave; the space is used again.
-    pub fn disk_bytes(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0)
     }
 
     /// Every block with its frame, lane after lane in offset order, read one at a time.
@@ -420,45 +260,6 @@ fn describe(e: &QueueError) -> String {
         Some(source) => format!("{e}: {source}"),
         None => e.to_string(),
     }
-}
-
-fn new_installation_id() -> String {
-    format!(
-        "{:016x}",
-        getrandom::u64().expect("the kernel's random source works")
-    )
-}
-
-fn json<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).expect("BUG: a record of the queue cannot be written as JSON")
-}
-
-fn get_json<T: DeserializeOwned>(tree: &sled::Tree, name: &[u8]) -> Result<Option<T>, QueueError> {
-    let Some(bytes) = tree.get(name).map_err(QueueError::store("read"))? else {
-        return Ok(None);
-    };
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|e| QueueError::Damaged {
-            what: format!("record {:?}: {e}", String::from_utf8_lossy(name)),
-        })
-}
-
-fn put_json<T: Serialize>(tree: &sled::Tree, name: &[u8], value: &T) -> Result<(), QueueError> {
-    tree.insert(name, json(value))
-        .map(|_| ())
-        .map_err(QueueError::store("write"))
-}
-
-fn read_all<T: DeserializeOwned>(tree: &sled::Tree, what: &str) -> Result<Vec<T>, QueueError> {
-    tree.iter()
-        .map(|entry| {
-            let (key, value) = entry.map_err(QueueError::store("read"))?;
-            serde_json::from_slice(&value).map_err(|e| QueueError::Damaged {
-                what: format!("{what} {key:02x?}: {e}"),
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -295,7 +295,7 @@ fn two_processes_cannot_have_one_data_dir() {
 #[test]
 fn a_layout_of_another_version_is_refused() {
     let mut f = Fixture::new();
-    put_json(&f.q().meta, b"format", &(FORMAT + 1)).unwrap();
+    put_json(&f.q().meta, b"format", &(layout::FORMAT + 1)).unwrap();
     f.q().sync().unwrap();
     f.queue = None;
     let error = Queue::open(DataDir::lock(f.dir.path()).unwrap())

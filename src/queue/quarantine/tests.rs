@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::ingest::row;
+use crate::minutes::Minutes;
 use crate::queue::{DataDir, PackedBlock, SealBounds, Trees, verify};
+use crate::record::{LaneId, Quarantined};
 
 const PLAIN: &[u8] = include_bytes!("../../../data/golden/plain.capnp");
 

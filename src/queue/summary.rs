@@ -1,0 +1,87 @@
+//! What is queued, in sums.
+
+use serde::Serialize;
+
+use super::{Batch, BatchState, Lane, QuarantineTotals, Queue, QueueError};
+
+/// What is queued, for people and metrics.
+#[derive(Clone, Debug, Serialize, serde::Deserialize, PartialEq)]
+pub struct Summary {
+    /// Rows stored: sealed, eligible and tail.
+    pub rows: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+    /// Rows from eligible offsets on: waiting for a commit to be acknowledged or resolved.
+    pub tail_lanes: usize,
+    /// When the oldest row was appended, Unix ms.
+    pub oldest_ms: Option<u64>,
+    /// Rows of delivered batches that are kept (`keep_delivered`); not among `rows`.
+    #[serde(default)]
+    pub delivered_rows: u64,
+    /// Bytes of their frames.
+    #[serde(default)]
+    pub delivered_bytes: u64,
+    /// Messages in quarantine.
+    pub quarantined: u64,
+    /// Their bytes, and how many were dropped.
+    pub quarantine: QuarantineTotals,
+    /// Every lane.
+    pub lanes: Vec<Lane>,
+    /// Every batch.
+    pub batches: Vec<Batch>,
+}
+
+impl Queue {
+    /// What is queued.
+    ///
+    /// # Errors
+    /// [`QueueError`] if the oldest block of a lane cannot be read.
+    pub fn summary(&self) -> Result<Summary, QueueError> {
+        let (lanes, batches, quarantine): (Vec<Lane>, Vec<Batch>, _) = {
+            let state = self.state();
+            (
+                state.lanes.values().cloned().collect(),
+                state.batches.values().cloned().collect(),
+                state.quarantine,
+            )
+        };
+        let delivered = || {
+            let of = |b: &&Batch| matches!(b.state, BatchState::Delivered { .. });
+            batches.iter().filter(of)
+        };
+        // Below `sealed` every row is in a batch, and delivered ones are not queued.
+        let waiting = batches.iter().filter(|b| !b.is_delivered());
+        let mut oldest_ms = waiting.map(|b| b.oldest_ms).min();
+        for lane in lanes.iter().filter(|l| l.rows > 0) {
+            if let Some((header, _)) = self.block_at(lane.id, lane.sealed)? {
+                let ms = header.appended_ms;
+                oldest_ms = Some(oldest_ms.map_or(ms, |o: u64| o.min(ms)));
+            }
+        }
+        Ok(Summary {
+            rows: lanes.iter().map(|l| l.rows).sum(),
+            bytes: lanes.iter().map(|l| l.bytes).sum(),
+            tail_lanes: lanes.iter().filter(|l| l.has_tail()).count(),
+            oldest_ms,
+            delivered_rows: delivered().map(|b| b.rows).sum(),
+            delivered_bytes: delivered().map(|b| b.bytes).sum(),
+            quarantined: quarantine.entries,
+            quarantine,
+            lanes,
+            batches,
+        })
+    }
+
+    /// Bytes of all frames stored, those of delivered batches that are kept among them.
+    pub fn bytes(&self) -> u64 {
+        let state = self.state();
+        let of = |b: &&Batch| matches!(b.state, BatchState::Delivered { .. });
+        let kept = state.batches.values().filter(of).map(|b| b.bytes);
+        state.lanes.values().map(|l| l.bytes).chain(kept).sum()
+    }
+
+    /// Bytes of sled's files. They shrink little when rows leave; the space is used again.
+    pub fn disk_bytes(&self) -> u64 {
+        self.db.size_on_disk().unwrap_or(0)
+    }
+}
