@@ -10,6 +10,8 @@
 //! - Too many parts, many partitions in one insert, and a full disk of the server lose nothing.
 //! - The totals are those of the raw rows: module `totals`; what becomes of them when a view goes or
 //!   is replaced: module `views`.
+//! - `reconcile` agrees with the engine's own counts, by the minute and by the day, and names what was
+//!   deleted there.
 //!
 //! Kafka is the mock cluster; there is no proxy, and a request a second.
 
@@ -18,7 +20,7 @@ mod support;
 mod totals;
 mod views;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anonymizer::synth::Synth;
 use serde_json::Value;
@@ -329,4 +331,58 @@ fn a_full_disk_of_the_server_is_waited_out() {
     std::fs::remove_file(filler).unwrap();
     w.finish(program);
     w.stack.stop();
+}
+
+#[test]
+fn reconcile_agrees_until_rows_are_deleted() {
+    let mut w = World::new();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let soon = (now.as_secs() / 60 + 2) * 60;
+    let messages: Vec<Vec<u8>> = Synth::new(1, 0)
+        .take(600)
+        .zip(0u64..)
+        .map(|(mut record, i)| {
+            // Most within three minutes, some on days all over a century.
+            let second = match i % 10 {
+                0 => i * 7_000_000,
+                _ => soon + i % 180,
+            };
+            record.timestamp_epoch_milli = second * 1000;
+            let mut message = Vec::new();
+            record.encode_into(&mut message);
+            message
+        })
+        .collect();
+    w.kafka.send(&messages);
+    let program = w.run();
+    w.wait_rows(600);
+    w.setup.wait_status(|s| s["queue"]["rows"] == 0);
+    let reconcile = |code: i32| -> Value {
+        let out = w.setup.command("reconcile").arg("--json").output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{said}");
+        serde_json::from_slice(&out.stdout).unwrap()
+    };
+    let found = reconcile(0);
+    assert_eq!(
+        (&found["found"], &found["minutes"]),
+        (&600.into(), &3.into())
+    );
+    assert!(found["days"].as_u64() > Some(50), "{found}");
+    let day = 5 * 70_000_000 / 86_400;
+    w.sql(&format!(
+        "ALTER TABLE http_log DELETE WHERE intDiv(toUnixTimestamp(timestamp), 60) = {} \
+         OR intDiv(toUnixTimestamp(timestamp), 86400) = {day} SETTINGS mutations_sync = 2",
+        soon / 60 + 1
+    ))
+    .unwrap();
+    program.stop();
+    let found = reconcile(1);
+    let starts: Vec<u64> = found["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| d["start"].as_u64().unwrap())
+        .collect();
+    assert_eq!(starts, [day * 86_400, soon + 60]);
 }
