@@ -3,9 +3,10 @@
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::{Flusher, now_ms};
+use super::Flusher;
 use crate::minutes::Span;
 use crate::queue::QueueError;
+use crate::runtime::clock::Moment;
 use crate::sink::{MinutesQuery, SinkError};
 
 /// Rows by minute or day, or the words of what went wrong.
@@ -66,7 +67,7 @@ impl Flusher<'_> {
         &mut self,
         query: &MinutesQuery,
     ) -> Result<Result<Vec<(Span, u64)>, SinkError>, QueueError> {
-        self.limiter.begin("reconcile", now_ms())?;
+        self.limiter.begin("reconcile", Moment::now())?;
         let sql = query.sql(&self.options.database, &self.options.table);
         let answer = self.sink.query(&sql).and_then(|text| query.parse(&text));
         match &answer {

@@ -143,7 +143,7 @@ mod tests {
             assert_eq!((parsed.topic, parsed.partition), ("http_log@a-b_c", 12));
             assert_eq!(super::span(parsed.kind, parsed.number, at), Some(span));
         }
-        for bad in [&b""[..], b"t", b"t\0x\0m0000", b"t\01\0?0000", b"t1m0000"] {
+        for bad in [&b""[..], b"t", b"t\0x\0m0000", b"t\x001\0?0000", b"t1m0000"] {
             assert_eq!(parse_key(bad), None, "{bad:?}");
         }
         assert_eq!(span(MINUTES, u32::MAX, 0), None);

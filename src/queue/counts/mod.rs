@@ -92,7 +92,7 @@ impl Changes {
     }
 
     /// The chunks as they will be, to be inserted in a transaction.
-    pub fn onto(self, counts: &sled::Tree) -> Result<Vec<(Vec<u8>, Vec<u8>)>, QueueError> {
+    pub fn onto(self, counts: &sled::Tree) -> Result<Vec<Entry>, QueueError> {
         let mut out = Vec::with_capacity(self.0.len());
         for (key, changes) in self.0 {
             let mut whole = match counts.get(&key).map_err(QueueError::store("read"))? {
@@ -109,6 +109,9 @@ impl Changes {
         Ok(out)
     }
 }
+
+/// Key and value of a chunk.
+type Entry = (Vec<u8>, Vec<u8>);
 
 /// Rows by lane and minute.
 pub(super) type ByLane = BTreeMap<LaneId, BTreeMap<u32, u64>>;
