@@ -1,0 +1,224 @@
+"""The report of all sets that were measured: totals.md, totals.json and plots."""
+
+import json
+import math
+import os
+import pathlib
+import platform
+
+from . import asks, plot
+
+HEAD = """# The totals, measured
+
+{machine}. Engine {engine}, in process (chDB), files of RowBinary in zstd inserted with the program's settings, every view on.
+Synthetic rows (`ops/lib/characterize/rows.py`): 200 resources, 8 statuses, 6 cache states, sessions of 8 requests
+in 5 minutes. **Other work shared the two cores**: questions were timed while a lock kept most of it away; the load
+average when each group of questions began is in [totals.json](totals.json), here from {low:.1f} to {high:.1f}.
+
+    {command}
+
+*Warm*: {turns} runs of each question after one that is not counted, each run over another hour or day and of another
+value, the query condition cache off. *Cold*: the first run after the engine's caches and the page cache of its files
+were dropped. *Top*: the 100 groups with the most bytes. *Series*: bytes and requests of one value of each dimension, in
+steps of 1 min, 5 min and 1 h. *29 d odd*: from some minute of the day to another, as "the last 30 days" is.
+"""
+
+
+def percentile(values: list, p: float) -> float:
+    """The smallest value that at least `p` of all do not exceed."""
+    values = sorted(values)
+    return values[max(0, math.ceil(p * len(values)) - 1)]
+
+
+def warm(found: dict, questions: list) -> list:
+    return [ms for ask in questions if str(ask) in found for ms in found[str(ask)]["warm"]]
+
+
+def cell(found: dict, questions: list) -> str:
+    values = warm(found, questions)
+    return f"{percentile(values, 0.5):,.0f} / {percentile(values, 0.95):,.0f}" if values else "-"
+
+
+def title(run: dict) -> str:
+    s = run["set"]
+    return f"{s['rows'] / 1e6:g}M rows, {s['addresses'] / 1e3:g}k addresses"
+
+
+def table(head: list, rows: list) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(map(str, r)) + " |" for r in rows]) + "\n"
+
+
+def name(by: tuple) -> str:
+    return " + ".join(by) or "(none)"
+
+
+def targets(run: dict) -> str:
+    """Issue by issue: what was wanted, what was found."""
+    t, every = run["totals"], asks.asks()
+    plain = [a for a in every if "remote_addr" not in a.by]
+    with_address = [a for a in every if "remote_addr" in a.by]
+    short = [a for a in with_address if a.over in ("1 h", "24 h") or a.kind == "series"]
+    alone = [a for a in with_address if a.by == ("remote_addr",) and a.kind == "top"]
+    wide = [a for a in with_address if a.by != ("remote_addr",) and a.kind == "top"]
+
+    def p95(questions, over):
+        values = warm(t, [a for a in questions if a.over in over])
+        return f"{percentile(values, 0.95):,.0f} ms" if values else "-"
+
+    even = tuple(asks.RANGES)
+    widest = max((m["mib"] for q, m in run["memory"].items() if q.startswith("totals")), default=0)
+    size = {n: v["bytes"] for n, v in run["tables"].items()}
+    raw = size.pop("http_log")
+    return table(
+        ["what", "target", "found", "the same, 29 d odd"],
+        [
+            ["without the address: p95 of all", "100 ms", p95(plain, even), p95(plain, (asks.ODD,))],
+            ["with it, 1 h, 24 h, all series: p95", "250 ms", p95(short, even), p95(short, (asks.ODD,))],
+            ["top of the address alone, 30 d: p95", "250 ms", p95(alone, ("30 d",)), p95(alone, (asks.ODD,))],
+            ["top of the address and others, 30 d: p95", "2,500 ms", p95(wide, ("30 d",)), p95(wide, (asks.ODD,))],
+            ["memory of the widest", "2 GiB", f"runs within {widest:,} MiB", ""],
+            ["insert with all views / without", "0.5", f"{run['insert']['ratio']:.2f}", ""],
+            ["disk of all totals / raw", "0.5", f"{sum(size.values()) / raw:.2f}", ""],
+        ],
+    )
+
+
+def times(run: dict, source: str) -> str:
+    ranges = [r for r in (*asks.RANGES, asks.ODD) if any(r in q for q in run[source])]
+    head = ["by"] + [f"{kind} {r}" for kind in ("top", "series") for r in ranges]
+    rows = []
+    for by in asks.COMBINATIONS:
+        cells = [cell(run[source], [asks.Ask(by, kind, r)]) for kind in ("top", "series") for r in ranges]
+        rows.append([name(by), *cells])
+    return table(head, rows)
+
+
+def cold(run: dict) -> str:
+    rows = []
+    for source in ("totals", "raw"):
+        for wanted, what in ((False, "without the address"), (True, "with it")):
+            for r in asks.RANGES:
+                found = [
+                    run[source][str(a)]["cold"]
+                    for a in asks.asks()
+                    if ("remote_addr" in a.by) == wanted and a.over == r and str(a) in run[source]
+                ]
+                if found:
+                    middle, high = percentile(found, 0.5), max(found)
+                    rows.append([source, what, r, len(found), f"{middle:,.0f}", f"{high:,.0f}"])
+    return table(["asked", "combinations", "range", "questions", "p50 ms", "slowest ms"], rows)
+
+
+def disk(runs: list) -> str:
+    rows = []
+    for run in runs:
+        raw_rows = run["tables"]["http_log"]["rows"]
+        for n, v in run["tables"].items():
+            merged = run["merged_rows"].get(n, v["rows"])
+            rows.append([
+                title(run), n, f"{v['rows'] / raw_rows:.4f}", f"{merged / raw_rows:.4f}",
+                f"{v['bytes'] / raw_rows:.2f}", f"{v['bytes'] / max(1, v['rows']):.2f}", v["parts"],
+            ])  # fmt: skip
+    return table(["set", "table", "rows a raw row", "if merged", "B a raw row", "B a row of its own", "parts"], rows)
+
+
+def columns(run: dict) -> str:
+    raw_rows = run["tables"]["http_log"]["rows"]
+    rows = []
+    for n, v in run["tables"].items():
+        sizes = sorted(v["columns"].items(), key=lambda c: -c[1])
+        rows.append([n, ", ".join(f"{c} {b / raw_rows:.2f}" for c, b in sizes)])
+    return table(["table", "bytes of each column, a raw row"], rows)
+
+
+def inserts(runs: list) -> str:
+    rows = []
+    for run in runs:
+        i, chunks = run["insert"], [s for _, s in run["chunks"]]
+        m = i["median"]
+        whole = run["set"]["rows"] / sum(chunks)
+        rows.append([
+            title(run), f"{i['rows']:,}", f"{m['with views']:,.0f}", f"{m['without']:,.0f}", f"{i['ratio']:.2f}",
+            f"{whole:,.0f}",
+        ])  # fmt: skip
+    return table(["set", "rows an INSERT", "rows/s with views", "without", "ratio", "rows/s of the whole load"], rows)
+
+
+def memory(run: dict) -> str:
+    rows = [
+        [q, f"{m['ms']:,.0f}", f"{m['mib']:,}"] for q, m in run["memory"].items()
+    ]
+    return table(["question", "ms", "runs within MiB"], rows)
+
+
+def growth(runs: list) -> str:
+    groups = {
+        "without the address, top": lambda a: "remote_addr" not in a.by and a.kind == "top",
+        "without the address, series": lambda a: "remote_addr" not in a.by and a.kind == "series",
+        "address alone, top": lambda a: a.by == ("remote_addr",) and a.kind == "top",
+        "address and others, top": lambda a: "remote_addr" in a.by and len(a.by) > 1 and a.kind == "top",
+        "with the address, series": lambda a: "remote_addr" in a.by and a.kind == "series",
+    }
+    rows = []
+    for run in runs:
+        for what, is_in in groups.items():
+            cells = [
+                cell(run[source], [a for a in asks.asks() if is_in(a) and a.over == r])
+                for r in asks.RANGES
+                for source in ("totals", "raw")
+            ]
+            rows.append([title(run), what, *cells])
+    return table(["set", "questions"] + [f"{r} {s}" for r in asks.RANGES for s in ("totals", "raw")], rows)
+
+
+def differing(run: dict) -> list:
+    """Questions whose answer from the totals is not the one from raw."""
+    both = [q for q in run["raw"] if q in run["totals"]]
+    return [q for q in both if run["raw"][q]["answer"] != run["totals"][q]["answer"]]
+
+
+def plots(runs: list, out: pathlib.Path):
+    biggest = runs[-1]
+    tops = [asks.Ask(by, "top", "30 d") for by in asks.COMBINATIONS]
+    plot.bars(
+        out / "totals-top-30d.svg", f"Top 100 over 30 days, p95 ms, {title(biggest)}", "ms", [name(a.by) for a in tops],
+        {s: [percentile(warm(biggest[s], [a]), 0.95) for a in tops] for s in ("totals", "raw")},
+    )  # fmt: skip
+    series = {}
+    usual = [r for r in runs if r["set"]["addresses"] == biggest["set"]["addresses"]]
+    for source in ("totals", "raw"):
+        for wanted, what in ((False, "without the address"), (True, "with it")):
+            chosen = [a for a in asks.asks() if ("remote_addr" in a.by) == wanted and a.over == "30 d"]
+            line = [(r["set"]["rows"], percentile(warm(r[source], chosen), 0.95)) for r in usual]
+            series[f"{source}, {what}"] = line
+    plot.lines(out / "totals-growth.svg", "p95 of all 30-day questions", "rows in http_log", "ms", series)
+
+
+def write(state: pathlib.Path, out: pathlib.Path):
+    runs = [json.loads(f.read_text()) for f in state.glob("*/state.json")]
+    runs = [r for r in runs if "insert" in r]  # measured to the end
+    runs.sort(key=lambda r: (-r["set"]["addresses"], r["set"]["rows"]))
+    if not runs:
+        raise SystemExit("nothing is measured to the end yet")
+    big, out_json = runs[-1], {"runs": runs}
+    out.mkdir(parents=True, exist_ok=True)
+    loads = [q["load"] for r in runs for s in ("totals", "raw") for q in r[s].values()]
+    head = HEAD.format(
+        machine=f"{big['measured']}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}",
+        engine=big["engine"], low=min(loads), high=max(loads), turns=big["turns"], command=big["command"],
+    )  # fmt: skip
+    wrong = [f"{title(r)}: {q}" for r in runs for q in differing(r)]
+    text = "\n".join([
+        head,
+        f"## Against the targets: {title(big)}\n", targets(big),
+        "Every answer from the totals was compared with raw's: "
+        + (f"**{len(wrong)} differ**: {', '.join(wrong[:5])}.\n" if wrong else "all equal.\n"),
+        f"## Warm, p50 / p95 ms, {title(big)}\n\nFrom the totals:\n", times(big, "totals"),
+        "The same from raw `http_log`:\n", times(big, "raw"), "![](totals-top-30d.svg)\n",
+        "## Cold\n", cold(big), "## As rows grow\n\np50 / p95 ms.\n", growth(runs), "![](totals-growth.svg)\n",
+        "## Disk\n", disk(runs), columns(big), "## Inserts\n", inserts(runs), "## Memory\n", memory(big),
+    ])  # fmt: skip
+    (out / "totals.md").write_text(text)
+    plots(runs, out)
+    (out / "totals.json").write_text(json.dumps(out_json, separators=(",", ":")) + "\n")
