@@ -68,6 +68,8 @@ pub mod reconcile;
 
 pub mod pipeline;
 
+pub mod capacity;
+
 pub mod cli;
 
 pub mod runtime;

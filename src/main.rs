@@ -5,7 +5,7 @@ mod allocator;
 use std::process::ExitCode;
 
 use anonymizer::cli::{
-    adopt, batches, check, export, produce, quarantine, reconcile, repair, replay, run, schema,
+    adopt, batches, capacity, check, export, produce, quarantine, reconcile, repair, replay, run, schema,
     status, verify,
 };
 use anonymizer::runtime::config::Settings;
@@ -30,6 +30,8 @@ enum Command {
     Check,
     /// Show what is queued and what happens next
     Status(status::StatusArgs),
+    /// Estimate the disk that ClickHouse, the queue and Kafka need
+    Capacity(capacity::CapacityArgs),
     /// Check that all that is stored is whole; changes nothing
     Verify(verify::VerifyArgs),
     /// Write the queue's rows to a file or stdout
@@ -73,6 +75,7 @@ fn dispatch(cli: &Cli) -> anyhow::Result<()> {
         Command::Run => run::run(&config),
         Command::Check => check::run(&config),
         Command::Status(args) => status::run(args, &config),
+        Command::Capacity(args) => capacity::run(args, &config),
         Command::Verify(args) => verify::run(args, &config),
         Command::Export(args) => export::run(args, &config),
         Command::Batches(command) => batches::run(command, &config),

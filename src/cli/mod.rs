@@ -2,6 +2,7 @@
 
 pub mod adopt;
 pub mod batches;
+pub mod capacity;
 pub mod check;
 pub mod export;
 pub mod produce;

@@ -5,6 +5,7 @@
 //! sent, and after an attempt that may have stored it the same rows go out again under the same token
 //! until ClickHouse has them.
 
+mod ask;
 mod fill;
 mod insert;
 pub mod limiter;
