@@ -1,5 +1,7 @@
 //! The integration tests, one binary. Each module asks one question.
 
+/// Does `capacity` take sizes from ClickHouse without stealing a slot?
+mod capacity;
 /// Does a clock that is set break a slot or lose a row?
 mod clock;
 /// Does a hostile message cost more than an honest one?

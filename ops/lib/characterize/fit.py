@@ -22,10 +22,16 @@ def read(path: pathlib.Path) -> dict:
     return points
 
 
-def share(p, n):
-    """`p` are the logarithms of r0, a, b, c: all four are positive."""
-    r0, a, b, c = np.exp(p)
-    return r0 * (1 + (n / a) ** b) ** -c
+def share(growth: dict, n):
+    """Groups a row."""
+    return growth["r0"] * (1 + (n / growth["a"]) ** growth["b"]) ** -growth["c"]
+
+
+def growth(p) -> dict:
+    """Four numbers of any size as the model's: positive, r0 at most 1 (no more groups than rows), and
+    b * c at most 1 (more rows never have fewer groups)."""
+    r0, a, b, slope = 1 / (1 + np.exp(-p[0])), np.exp(p[1]), np.exp(p[2]), 1 / (1 + np.exp(-p[3]))
+    return {"r0": float(r0), "a": float(a), "b": float(b), "c": float(slope / b)}
 
 
 def fit(pairs: list) -> dict:
@@ -33,18 +39,18 @@ def fit(pairs: list) -> dict:
 
     def badness(p):
         with np.errstate(all="ignore"):
-            off = np.log(share(p, n)) - np.log(want)
-        # r0 above 1 would mean more groups than rows; and of equals, not the one with the wildest numbers.
-        return float(np.sum(off**2) + 10 * max(0.0, p[0]) ** 2 + 1e-6 * np.sum(p[1:] ** 2)) if np.all(np.isfinite(off)) else math.inf
+            off = np.log(share(growth(p), n)) - np.log(want)
+        # Of equals, not the one with the wildest numbers.
+        return float(np.sum(off**2) + 1e-6 * np.sum(p**2)) if np.all(np.isfinite(off)) else math.inf
 
     starts = [
-        [math.log(want[0]), math.log(a), math.log(b), math.log(c)]
+        [math.log(want[0] / (1 - min(want[0], 0.99))), math.log(a), math.log(b), slope]
         for a in (n[0] / 10, n[len(n) // 2], n[-1])
         for b in (0.3, 0.6, 1.0)
-        for c in (0.2, 1.0)
+        for slope in (-2.0, 0.0, 2.0)
     ]
     best = min((lowest(badness, np.array(start)) for start in starts), key=badness)
-    return dict(zip(("r0", "a", "b", "c"), (float(f"{v:.6g}") for v in np.exp(best))))
+    return {name: float(f"{value:.6g}") for name, value in growth(best).items()}
 
 
 def lowest(f, start, steps: int = 3000):
@@ -89,8 +95,7 @@ def lowest(f, start, steps: int = 3000):
 
 def error(growth: dict, pairs: list) -> float:
     """The largest relative error over these points."""
-    p = np.log([growth[name] for name in ("r0", "a", "b", "c")])
-    return max(abs(float(share(p, n)) / want - 1) for n, want in pairs)
+    return max(abs(share(growth, n) / want - 1) for n, want in pairs)
 
 
 # What each totals table of the DDL groups by, as groups.csv names it.
@@ -118,15 +123,15 @@ def main() -> int:
     }
     print(f"{'table':<22}{'r0':>10}{'a':>12}{'b':>8}{'c':>8}{'B a row':>9}{'off fitted':>12}{'off held out':>13}")
     for name, (bucket, key) in TABLES.items():
-        growth = fit(points["fit", bucket, key])
-        fitted, held_out = (error(growth, points[use, bucket, key]) for use in ("fit", "held out"))
+        fitted_growth = fit(points["fit", bucket, key])
+        fitted, held_out = (error(fitted_growth, points[use, bucket, key]) for use in ("fit", "held out"))
         size = tables[name]["bytes"] / tables[name]["rows"]
         factors["totals"].append({
-            "name": name, "bucket_s": SECONDS[bucket], "bytes_per_group": round(size, 3), "growth": growth,
+            "name": name, "bucket_s": SECONDS[bucket], "bytes_per_group": round(size, 3), "growth": fitted_growth,
         })  # fmt: skip
         print(
-            f"{name:<22}{growth['r0']:>10.4g}{growth['a']:>12.4g}{growth['b']:>8.3f}{growth['c']:>8.3f}{size:>9.2f}"
-            f"{fitted:>11.1%} {held_out:>12.1%}"
+            f"{name:<22}" + "".join(f"{fitted_growth[n]:>{w}.4g}" for n, w in (("r0", 10), ("a", 12), ("b", 8), ("c", 8)))
+            + f"{size:>9.2f}{fitted:>11.1%} {held_out:>12.1%}"
         )
         if held_out > MOST_OFF:
             wrong.append(name)
@@ -138,8 +143,7 @@ def main() -> int:
         found = sum(v["bytes"] for v in run["tables"].values())
         model = run["set"]["rows"] * factors["raw_bytes_per_row"]
         for t in factors["totals"]:
-            p = np.log([t["growth"][n] for n in ("r0", "a", "b", "c")])
-            model += run["set"]["rows"] * min(1.0, share(p, rate * t["bucket_s"])) * t["bytes_per_group"]
+            model += run["set"]["rows"] * min(1.0, share(t["growth"], rate * t["bucket_s"])) * t["bytes_per_group"]
         print(
             f"  {run['set']['rows']:>11,} rows, {rate:7.2f} a second, {run['set']['addresses']:>9,} addresses: "
             f"{model / 1e9:8.3f} GB, found {found / 1e9:8.3f} GB, {model / found - 1:+.1%}"

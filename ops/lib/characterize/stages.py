@@ -15,7 +15,7 @@ from .load import insert_rates, load, make
 from .rows import RowSet
 from .sizes import finals, sizes
 
-RAW_BUDGET_S = 20  # of each question put to raw http_log: it gets as many turns as fit
+RAW_BUDGET_S = 8  # of each question put to raw http_log: it gets as many turns as fit
 
 
 class State:
