@@ -134,8 +134,8 @@ class Checks:
     def answers(self, name: str, sql: str) -> float:
         """Runs it on the totals and on raw; they must agree. Returns milliseconds on the totals."""
         try:
-            ms, got = self.engine.time(sql)
-            _, want = self.engine.time(from_raw(sql))
+            ms, _, got = self.engine.time(sql)
+            want = self.engine.time(from_raw(sql)).answer
         except Exception as error:
             self.check(False, f"{name}: {str(error)[:300]}\n{sql}")
             return 0.0
@@ -173,9 +173,9 @@ def cookbook(checks: Checks):
     for number, sql in enumerate(sql_statements(COOKBOOK.read_text()), 1):
         if "traffic(" in sql:
             ms = checks.answers(f"cookbook {number}", sql)
-            _, answer = checks.engine.time(sql)
+            answer = checks.engine.time(sql).answer
         else:
-            ms, answer = checks.engine.time(sql)
+            ms, _, answer = checks.engine.time(sql)
             checks.check(answer != b"", f"cookbook {number} answers nothing")
         answers.append((sql, answer))
         print(f"{number:>4}{ms:>8.0f}")
@@ -185,7 +185,7 @@ def cookbook(checks: Checks):
         "toDateTime(toDate(now('UTC')) - 30, 'UTC') AND timestamp < toDateTime(toDate(now('UTC')), 'UTC') "
         "GROUP BY 1, 2 ORDER BY bytes DESC, 1, 2 LIMIT 100"
     )
-    checks.check(checks.engine.time(plain)[1] == two_steps[1], "the two-step list is the plain one")
+    checks.check(checks.engine.time(plain).answer == two_steps[1], "the two-step list is the plain one")
     (both,) = [a for sql, a in answers if "'totals'" in sql]
     lines = sorted(line.split("\t")[1:] for line in both.decode().splitlines())
     checks.check(len(lines) == 2 and lines[0] == lines[1], f"totals and raw agree: {lines}")
@@ -202,8 +202,8 @@ def main() -> int:
         before = checks.failed
         engine.run("ALTER TABLE http_log DELETE WHERE resource_id = 7 SETTINGS mutations_sync = 2")
         sql = "SELECT requests FROM traffic(from = now() - 3600, to = now(), step = 0, by = '', resource = [7], status = [], cache = [], address = [])"
-        _, got = engine.time(sql)
-        checks.check(got != engine.time(from_raw(sql))[1] and before == checks.failed, "rows that raw lacks are seen")
+        got = engine.time(sql).answer
+        checks.check(got != engine.time(from_raw(sql)).answer and before == checks.failed, "rows that raw lacks are seen")
         engine.close()
     print(f"{checks.passed} passed, {checks.failed} failed")
     return 1 if checks.failed else 0

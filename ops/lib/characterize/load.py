@@ -33,14 +33,14 @@ def make(engine: Engine, rows: RowSet, lock: Lock, tell):
         tell(number + 1, len(firsts), "")
 
 
-def insert(engine: Engine, path: str, token: str, table: str = "http_log") -> float:
-    """Seconds that the INSERT took."""
-    started = time.perf_counter()
+def insert(engine: Engine, path: str, token: str) -> tuple[float, float]:
+    """Seconds that the INSERT took, and seconds of processors, merges beside it included."""
+    cpu, started = time.process_time(), time.perf_counter()
     engine.run(
-        f"INSERT INTO {table} ({COLUMNS}) FROM INFILE '{path}' COMPRESSION 'zstd' "
+        f"INSERT INTO http_log ({COLUMNS}) FROM INFILE '{path}' COMPRESSION 'zstd' "
         f"SETTINGS {insert_settings(token)} FORMAT RowBinary"
     )
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - cpu
 
 
 def load(engine: Engine, rows: RowSet, done: list, lock: Lock, save, tell):
@@ -53,7 +53,7 @@ def load(engine: Engine, rows: RowSet, done: list, lock: Lock, save, tell):
         count = min(CHUNK, rows.rows - first)
         with lock.hold(alone=False):
             path = write_chunk(engine, rows, first, count)
-            seconds = insert(engine, path, f"characterize-{rows.seed}-{first}")
+            seconds, _ = insert(engine, path, f"characterize-{rows.seed}-{first}")
         os.remove(path)
         done.append([first, seconds])
         save()
@@ -66,7 +66,7 @@ def insert_rates(engine: Engine, lock: Lock, chunk: int, times: int, tell) -> di
     are empty at first: medians, and all values."""
     rows = RowSet(chunk, days=chunk / 1e6 * 0.3, seed=7)  # the density of 100 million in 30 days
     path = write_chunk(engine, rows, 0, chunk)
-    found = {"with views": [], "without": []}
+    found, cpu = {"with views": [], "without": []}, {"with views": [], "without": []}
     for name in ("with_views", "without_views"):
         engine.run(f"DROP DATABASE IF EXISTS {name} SYNC")
         engine.run(f"CREATE DATABASE {name}")
@@ -76,18 +76,21 @@ def insert_rates(engine: Engine, lock: Lock, chunk: int, times: int, tell) -> di
         with lock.hold(alone=True):
             for kind, database in (("with views", "with_views"), ("without", "without_views")):
                 engine.run(f"USE {database}")
-                seconds = insert(engine, path, f"rate-{kind[:5]}-{turn}")
+                seconds, processors = insert(engine, path, f"rate-{kind[:5]}-{turn}")
                 if turn:  # the first warms up
                     found[kind].append(chunk / seconds)
+                    cpu[kind].append(chunk / processors)
         tell(turn, times, "")
     engine.run("USE default")
     for name in ("with_views", "without_views"):
         engine.run(f"DROP DATABASE {name} SYNC")
     os.remove(path)
-    median = {kind: statistics.median(values) for kind, values in found.items()}
+    median, of_cpu = ({kind: statistics.median(v) for kind, v in m.items()} for m in (found, cpu))
     return {
         "rows": chunk,
         "rows_a_second": found,
         "median": median,
         "ratio": median["with views"] / median["without"],
+        "rows_a_second_of_cpu": of_cpu,
+        "ratio_of_cpu": of_cpu["with views"] / of_cpu["without"],
     }

@@ -17,7 +17,8 @@ average when each group of questions began is in [totals.json](totals.json), her
 
     {command}
 
-*Warm*: {turns} runs of each question after one that is not counted, each run over another hour or day and of another
+Numbers in brackets are milliseconds of processors (two cores: an idle machine answers in half to all of that),
+which other work hardly changes. *Warm*: up to {turns} runs of each question after one that is not counted, each run over another hour or day and of another
 value, the query condition cache off. *Cold*: the first run after the engine's caches and the page cache of its files
 were dropped. *Top*: the 100 groups with the most bytes. *Series*: bytes and requests of one value of each dimension, in
 steps of 1 min, 5 min and 1 h. *29 d odd*: from some minute of the day to another, as "the last 30 days" is.
@@ -30,8 +31,8 @@ def percentile(values: list, p: float) -> float:
     return values[max(0, math.ceil(p * len(values)) - 1)]
 
 
-def warm(found: dict, questions: list) -> list:
-    return [ms for ask in questions if str(ask) in found for ms in found[str(ask)]["warm"]]
+def warm(found: dict, questions: list, what: str = "warm") -> list:
+    return [ms for ask in questions if str(ask) in found for ms in found[str(ask)][what]]
 
 
 def cell(found: dict, questions: list) -> str:
@@ -63,22 +64,22 @@ def targets(run: dict) -> str:
     wide = [a for a in with_address if a.by != ("remote_addr",) and a.kind == "top"]
 
     def p95(questions, over):
-        values = warm(t, [a for a in questions if a.over in over])
-        return f"{percentile(values, 0.95):,.0f} ms" if values else "-"
+        found = [warm(t, [a for a in questions if a.over in over], what) for what in ("warm", "cpu")]
+        return "{:,.0f} ms ({:,.0f})".format(*(percentile(values, 0.95) for values in found)) if found[0] else "-"
 
     even = tuple(asks.RANGES)
     widest = max((m["mib"] for q, m in run["memory"].items() if q.startswith("totals")), default=0)
     size = {n: v["bytes"] for n, v in run["tables"].items()}
     raw = size.pop("http_log")
     return table(
-        ["what", "target", "found", "the same, 29 d odd"],
+        ["what", "target", "found (of processors)", "the same, 29 d odd"],
         [
             ["without the address: p95 of all", "100 ms", p95(plain, even), p95(plain, (asks.ODD,))],
             ["with it, 1 h, 24 h, all series: p95", "250 ms", p95(short, even), p95(short, (asks.ODD,))],
             ["top of the address alone, 30 d: p95", "250 ms", p95(alone, ("30 d",)), p95(alone, (asks.ODD,))],
             ["top of the address and others, 30 d: p95", "2,500 ms", p95(wide, ("30 d",)), p95(wide, (asks.ODD,))],
             ["memory of the widest", "2 GiB", f"runs within {widest:,} MiB", ""],
-            ["insert with all views / without", "0.5", f"{run['insert']['ratio']:.2f}", ""],
+            ["insert with all views / without", "0.5", f"{run['insert']['ratio']:.2f} ({run['insert']['ratio_of_cpu']:.2f})", ""],
             ["disk of all totals / raw", "0.5", f"{sum(size.values()) / raw:.2f}", ""],
         ],
     )
@@ -140,9 +141,9 @@ def inserts(runs: list) -> str:
         whole = run["set"]["rows"] / sum(chunks)
         rows.append([
             title(run), f"{i['rows']:,}", f"{m['with views']:,.0f}", f"{m['without']:,.0f}", f"{i['ratio']:.2f}",
-            f"{whole:,.0f}",
+            f"{i['ratio_of_cpu']:.2f}", f"{whole:,.0f}",
         ])  # fmt: skip
-    return table(["set", "rows an INSERT", "rows/s with views", "without", "ratio", "rows/s of the whole load"], rows)
+    return table(["set", "rows an INSERT", "rows/s with views", "without", "ratio", "of processors", "rows/s of the whole load"], rows)
 
 
 def memory(run: dict) -> str:
