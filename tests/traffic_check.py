@@ -203,7 +203,7 @@ def main() -> int:
         # That a difference is seen: one row more in raw than in the totals.
         before = checks.failed
         engine.run("ALTER TABLE http_log DELETE WHERE resource_id = 7 SETTINGS mutations_sync = 2")
-        sql = f"SELECT requests FROM traffic(from = {NOW - 3600}, to = {NOW}, step = 0, by = '', resource = [7], status = [], cache = [], address = [])"
+        sql = f"SELECT requests FROM traffic(from = toDateTime({NOW - 3600}), to = toDateTime({NOW}), step = 0, by = '', resource = [7], status = [], cache = [], address = [])"
         got = engine.time(sql).answer
         checks.check(got != engine.time(from_raw(sql)).answer and before == checks.failed, "rows that raw lacks are seen")
         engine.close()
