@@ -72,38 +72,32 @@ FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 3600, by = '',
     resource = [], status = [], cache = [], address = ['198.51.100.X'])
 ORDER BY time;
 
--- 11. The 100 pairs of address and resource with the most bytes over 30 whole days: exact, in two steps,
--- which takes less time and memory than asking `traffic`. No pair carries more than its address does. So
--- the 100th largest pair among the 100 largest addresses is a floor, and only addresses that reach it
--- can have a pair in the list. It holds for other dimensions than resource_id as well, but not with a
--- filter on one of them: the daily sums of addresses know no filter.
-WITH
-    toDateTime(toDate(now('UTC')) - 30, 'UTC') AS first_day,
-    toDateTime(toDate(now('UTC')), 'UTC') AS end_day,
-    addresses AS (
-        SELECT remote_addr, sum(bytes_sent) AS bytes
-        FROM http_log_address_1d
-        WHERE time >= first_day AND time < end_day
-        GROUP BY remote_addr
-    ),
-    (
-        SELECT min(bytes)
+-- 11. The 100 pairs of address and resource with the most bytes, last 30 days, exact, in two steps. Asking
+-- `traffic` plainly, as in 8, gives the same and groups all pairs there are. No pair carries more than its
+-- address does: so the 100th largest pair of the 100 largest addresses is a floor, and only addresses that
+-- reach it can be in the list. All four calls must have the same range and the same filters.
+SELECT remote_addr, resource_id, bytes_sent, requests
+FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 0, by = 'address,resource',
+    resource = [], status = [], cache = [], address = [])
+WHERE remote_addr IN (
+    SELECT remote_addr
+    FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 0, by = 'address',
+        resource = [], status = [], cache = [], address = [])
+    WHERE bytes_sent >= (
+        SELECT if(count() < 100, 0, min(bytes_sent)) -- fewer pairs than that: no floor
         FROM (
-            SELECT sum(bytes_sent) AS bytes
-            FROM http_log_totals_1d
-            WHERE time >= first_day AND time < end_day
-                AND remote_addr IN (SELECT remote_addr FROM addresses ORDER BY bytes DESC LIMIT 100)
-            GROUP BY remote_addr, resource_id
-            ORDER BY bytes DESC
-            LIMIT 100
-        )
-    ) AS least
-SELECT remote_addr, resource_id, sum(bytes_sent) AS bytes, sum(requests) AS total_requests
-FROM http_log_totals_1d
-WHERE time >= first_day AND time < end_day
-    AND remote_addr IN (SELECT remote_addr FROM addresses WHERE bytes >= least)
-GROUP BY remote_addr, resource_id
-ORDER BY bytes DESC, remote_addr, resource_id
+            SELECT bytes_sent
+            FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 0, by = 'address,resource',
+                resource = [], status = [], cache = [], address = [])
+            WHERE remote_addr IN (
+                SELECT remote_addr
+                FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 0, by = 'address',
+                    resource = [], status = [], cache = [], address = [])
+                ORDER BY bytes_sent DESC
+                LIMIT 100)
+            ORDER BY bytes_sent DESC
+            LIMIT 100)))
+ORDER BY bytes_sent DESC, remote_addr, resource_id
 LIMIT 100;
 
 -- 12. How many masked addresses there were each day, last 30 days.

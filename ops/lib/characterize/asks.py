@@ -75,16 +75,38 @@ def raw(ask: Ask, rows: RowSet, value: dict, turn: int) -> str:
 
 def totals(ask: Ask, rows: RowSet, value: dict, turn: int) -> str:
     """The question put to `traffic`."""
-    start, end, step = bounds(rows, ask.over, turn)
-    is_top = ask.kind == "top"
-    wanted = [WORDS[d] for d in ask.by]
-    filters = {word: f"[{value[d]}]" if d in ask.by and not is_top else "[]" for d, word in WORDS.items()}
-    call = (
-        f"traffic(from = toDateTime({start}), to = toDateTime({end}), step = {0 if is_top else step}, "
-        f"by = '{','.join(wanted) if is_top else ''}', {', '.join(f'{w} = {f}' for w, f in filters.items())})"
-    )
-    if not is_top:
+    call = _traffic(ask, rows, value, turn, ask.by)
+    if ask.kind == "series":
         return f"SELECT time, bytes_sent, requests FROM {call} ORDER BY time"
     columns = "".join(f"{d}, " for d in ask.by)
-    order = ", ".join(["bytes_sent DESC", *ask.by])
-    return f"SELECT {columns}bytes_sent, requests FROM {call} ORDER BY {order} LIMIT 100"
+    return f"SELECT {columns}bytes_sent, requests FROM {call} {_order(ask)}"
+
+
+def two_steps(ask: Ask, rows: RowSet, value: dict, turn: int) -> str:
+    """The same top list, exact as well (ops/cookbook.sql says why), for an address with other dimensions."""
+    wide, narrow = (_traffic(ask, rows, value, turn, by) for by in (ask.by, ("remote_addr",)))
+    return (
+        f"SELECT {', '.join(ask.by)}, bytes_sent, requests FROM {wide} WHERE remote_addr IN (SELECT remote_addr "
+        f"FROM {narrow} WHERE bytes_sent >= (SELECT if(count() < 100, 0, min(bytes_sent)) FROM (SELECT bytes_sent "
+        f"FROM {wide} WHERE remote_addr IN (SELECT remote_addr FROM {narrow} ORDER BY bytes_sent DESC LIMIT 100) "
+        f"ORDER BY bytes_sent DESC LIMIT 100))) {_order(ask)}"
+    )
+
+
+def _order(ask: Ask) -> str:
+    return f"ORDER BY {', '.join(['bytes_sent DESC', *ask.by])} LIMIT 100"
+
+
+def _traffic(ask: Ask, rows: RowSet, value: dict, turn: int, by: tuple) -> str:
+    start, end, step = bounds(rows, ask.over, turn)
+    series = ask.kind == "series"
+    filters = (f"{word} = [{value[d] if series and d in by else ''}]" for d, word in WORDS.items())
+    return (
+        f"traffic(from = toDateTime({start}), to = toDateTime({end}), step = {step if series else 0}, "
+        f"by = '{'' if series else ','.join(WORDS[d] for d in by)}', {', '.join(filters)})"
+    )
+
+
+def is_wide(ask: Ask) -> bool:
+    """A top list of the address with other dimensions."""
+    return ask.kind == "top" and "remote_addr" in ask.by and len(ask.by) > 1

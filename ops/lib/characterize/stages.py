@@ -90,6 +90,8 @@ class Run:
     def totals(self):
         self.engine.renew_views()
         self._questions("totals", asks.totals, asks.asks(), self.turns)
+        wide = [a for a in asks.asks() if asks.is_wide(a)]
+        self._questions("two_steps", asks.two_steps, wide, self.turns)
 
     def raw(self):
         # The odd ranges cost raw what the even ones do.
@@ -103,7 +105,10 @@ class Run:
         for over in ("30 d", asks.ODD):
             for by in (("remote_addr",), asks.DIMENSIONS):
                 ask = asks.Ask(by, "top", over)
-                for source, make in (("totals", asks.totals), ("raw", asks.raw)):
+                ways = [("totals", asks.totals), ("raw", asks.raw)]
+                if asks.is_wide(ask):
+                    ways.append(("two steps", asks.two_steps))
+                for source, make in ways:
                     sql = f"{make(ask, self.rows, value, 0)} SETTINGS {UNFLATTERED}"
                     with self.lock.hold(alone=True):
                         ms = self.engine.time(sql).ms
