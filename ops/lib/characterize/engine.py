@@ -128,16 +128,28 @@ class Engine:
 
 class Lock:
     """A file that other heavy work on this machine also locks: shared while loading, alone while timing.
-    Without a file, nothing."""
+    Without a file, nothing. Nobody waits for ever: after `PATIENCE_S` the work goes on without it."""
+
+    PATIENCE_S = 30
 
     def __init__(self, path: str | None):
         self.path = path
 
     @contextlib.contextmanager
     def hold(self, alone: bool):
+        """Yields whether the lock is held."""
         if not self.path:
-            yield
+            yield False
             return
         with open(self.path, "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-            yield
+            end = time.monotonic() + self.PATIENCE_S
+            while not (held := self._try(file, alone)) and time.monotonic() < end:
+                time.sleep(0.05)
+            yield held
+
+    def _try(self, file, alone: bool) -> bool:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

@@ -12,8 +12,7 @@ HEAD = """# The totals, measured
 
 {machine}. Engine {engine}, in process (chDB), files of RowBinary in zstd inserted with the program's settings, every view on.
 Synthetic rows (`ops/lib/characterize/rows.py`): 200 resources, 8 statuses, 6 cache states, sessions of 8 requests
-in 5 minutes. **Other work shared the two cores**: questions were timed while a lock kept most of it away; the load
-average when each group of questions began is in [totals.json](totals.json), here from {low:.1f} to {high:.1f}.
+in 5 minutes. {contention}
 
     {command}
 
@@ -35,9 +34,16 @@ def warm(found: dict, questions: list, what: str = "warm") -> list:
     return [ms for ask in questions if str(ask) in found for ms in found[str(ask)][what]]
 
 
+def times_of(found: dict, questions: list) -> list:
+    """Warm, or the one cold time of what was asked only once."""
+    return [ms for q in questions if str(q) in found for ms in found[str(q)]["warm"] or [found[str(q)]["cold"]]]
+
+
 def cell(found: dict, questions: list) -> str:
-    values = warm(found, questions)
-    return f"{percentile(values, 0.5):,.0f} / {percentile(values, 0.95):,.0f}" if values else "-"
+    values, mark = warm(found, questions), ""
+    if not values:
+        values, mark = [found[str(q)]["cold"] for q in questions if str(q) in found], "*"
+    return f"{percentile(values, 0.5):,.0f} / {percentile(values, 0.95):,.0f}{mark}" if values else "-"
 
 
 def title(run: dict) -> str:
@@ -201,14 +207,14 @@ def plots(runs: list, out: pathlib.Path):
     tops = [asks.Ask(by, "top", "30 d") for by in asks.COMBINATIONS]
     plot.bars(
         out / "totals-top-30d.svg", f"Top 100 over 30 days, p95 ms, {title(biggest)}", "ms", [name(a.by) for a in tops],
-        {s: [percentile(warm(biggest[s], [a]), 0.95) for a in tops] for s in ("totals", "raw")},
+        {s: [percentile(times_of(biggest[s], [a]), 0.95) for a in tops] for s in ("totals", "raw")},
     )  # fmt: skip
     series = {}
     usual = [r for r in runs if r["set"]["addresses"] == biggest["set"]["addresses"]]
     for source in ("totals", "raw"):
         for wanted, what in ((False, "without the address"), (True, "with it")):
             chosen = [a for a in asks.asks() if ("remote_addr" in a.by) == wanted and a.over == "30 d"]
-            line = [(r["set"]["rows"], percentile(warm(r[source], chosen), 0.95)) for r in usual]
+            line = [(r["set"]["rows"], percentile(times_of(r[source], chosen), 0.95)) for r in usual]
             series[f"{source}, {what}"] = line
     plot.lines(out / "totals-growth.svg", "p95 of all 30-day questions", "rows in http_log", "ms", series)
 
@@ -222,9 +228,17 @@ def write(state: pathlib.Path, out: pathlib.Path):
     big, out_json = runs[-1], {"runs": runs}
     out.mkdir(parents=True, exist_ok=True)
     loads = [q["load"] for r in runs for s in ("totals", "raw") for q in r[s].values()]
+    held = sum(q.get("alone", False) for q in big["totals"].values()) / len(big["totals"])
+    contention = (
+        f"**Other work shared the cores**: the load average, kept with each question in [totals.json](totals.json), was\n"
+        f"{min(loads):.1f} to {max(loads):.1f} when its group began; {held:.0%} of the questions had a lock that kept "
+        "most of the others away."
+        if max(loads) > 1.5
+        else "The machine did nothing else."
+    )
     head = HEAD.format(
         machine=f"{big['measured']}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}",
-        engine=big["engine"], low=min(loads), high=max(loads), turns=big["turns"], command=big["command"],
+        engine=big["engine"], contention=contention, turns=big["turns"], command=big["command"],
     )  # fmt: skip
     wrong = [f"{title(r)}: {q}" for r in runs for q in differing(r)]
     text = "\n".join([
@@ -235,7 +249,7 @@ def write(state: pathlib.Path, out: pathlib.Path):
         f"## Warm, p50 / p95 ms, {title(big)}\n\nFrom the totals:\n", times(big, "totals"),
         "Top lists of the address with others, plain and in two steps (`ops/cookbook.sql`, question 11):\n",
         two_steps(big),
-        "The same from raw `http_log`:\n", times(big, "raw"), "![](totals-top-30d.svg)\n",
+        "The same from raw `http_log` (* asked only once, cold):\n", times(big, "raw"), "![](totals-top-30d.svg)\n",
         "## Cold\n", cold(big), "## As rows grow\n\np50 / p95 ms.\n", growth(runs), "![](totals-growth.svg)\n",
         "## Disk\n", disk(runs), columns(big), "## Inserts\n", inserts(runs), "## Memory\n", memory(big),
     ])  # fmt: skip
