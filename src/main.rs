@@ -5,8 +5,8 @@ mod allocator;
 use std::process::ExitCode;
 
 use anonymizer::cli::{
-    adopt, batches, capacity, check, export, produce, quarantine, reconcile, repair, replay, run, schema,
-    status, verify,
+    adopt, batches, capacity, check, export, produce, quarantine, reconcile, repair, replay, run,
+    schema, status, verify,
 };
 use anonymizer::runtime::config::Settings;
 use clap::{Parser, Subcommand};

@@ -159,9 +159,13 @@ impl Main {
         let sink = Sink::new(&sink_options(config)?)?;
         let options = flush_options(config);
         let mut flusher = Flusher::new(queue, sink, schema, options, &shutdown, &stats, &status)?;
-        let answer = flusher.ask(query)?.context("ended by a signal")?;
+        let sql = query.sql(&config.clickhouse_database, &config.clickhouse_table);
+        let answer = flusher.ask("reconcile", &sql)?;
         queue.sync()?;
-        answer.map_err(|e| anyhow::anyhow!("ClickHouse: {e}"))
+        answer
+            .context("ended by a signal")?
+            .and_then(|text| query.parse(&text))
+            .context("ClickHouse")
     }
 }
 

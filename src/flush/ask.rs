@@ -1,12 +1,13 @@
-//! One question to ClickHouse, through the limiter, for a command that owns the data dir.
+//! Questions of commands to ClickHouse, each through the limiter like any other request.
 
-use super::{Flusher, now_ms};
+use super::Flusher;
 use crate::queue::QueueError;
+use crate::runtime::clock::Moment;
 use crate::sink::SinkError;
 
 impl Flusher<'_> {
-    /// Asks one question: one slot. Asks again where no slot was used, such as after the limiter's 503.
-    /// `None` if a stop was requested.
+    /// Asks in the next slot, again only if the proxy's limiter refuses. `None` if a stop was
+    /// requested.
     ///
     /// # Errors
     /// The outer error is the queue's, the inner one what ClickHouse or the proxy answered.
@@ -19,19 +20,32 @@ impl Flusher<'_> {
             if self.shutdown.wait(self.limiter.wait()) {
                 return Ok(None);
             }
-            self.limiter.begin(what, now_ms())?;
-            match self.sink.query(sql) {
-                Ok(text) => {
-                    self.limiter.ended("answered")?;
-                    return Ok(Some(Ok(text)));
-                }
-                Err(e) => {
-                    self.account(&e)?;
-                    if !matches!(e, SinkError::Limited { .. }) {
-                        return Ok(Some(Err(e)));
-                    }
-                }
+            match self.ask_once(what, sql)? {
+                Err(SinkError::Limited { .. }) => {}
+                answer => return Ok(Some(answer)),
             }
         }
+    }
+
+    /// One request. A failure concerns the command alone: it is told, and holds no insert.
+    pub(super) fn ask_once(
+        &mut self,
+        what: &str,
+        sql: &str,
+    ) -> Result<Result<String, SinkError>, QueueError> {
+        self.limiter.begin(what, Moment::now())?;
+        let answer = self.sink.query(sql);
+        match &answer {
+            Ok(_) => self.limiter.ended("answered")?,
+            Err(e) if e.used_slot() => {
+                log::warn!("ClickHouse did not answer a command: {e}");
+                self.limiter.ended(e.label())?;
+                if let Some(pause) = e.retry_after() {
+                    self.limiter.put_off(pause);
+                }
+            }
+            Err(e) => self.account(e)?,
+        }
+        Ok(answer)
     }
 }
