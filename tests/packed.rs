@@ -104,7 +104,7 @@ fn a_kill_after_the_first_attempt_sends_the_same_rows_in_a_body_made_again() {
 #[test]
 fn a_limit_that_nobody_told_is_found_and_filled() {
     let mut w = World::with_a_backlog();
-    w.setup.set("--max-body-bytes", "4MiB");
+    w.setup.set("--max-body-bytes", "512KiB");
     w.clickhouse.state().body_limit = Some(LIMIT);
     let program = w.setup.run();
     w.finish();

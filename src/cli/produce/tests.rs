@@ -109,12 +109,19 @@ fn a_stop_ends_it_with_all_that_was_sent_delivered() {
     let stop = AtomicBool::new(false);
     let summary = std::thread::scope(|scope| {
         let endless = scope.spawn(|| produce(&args(0), &config, Duration::from_millis(2), &stop));
-        std::thread::sleep(Duration::from_secs(2));
+        let consumer: BaseConsumer = config.kafka_client().create().unwrap();
+        let there = |p| {
+            let ends = consumer.fetch_watermarks("http_log", p, Duration::from_secs(1));
+            ends.map_or(0, |(_, end)| end)
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while (0..PARTITIONS).map(there).sum::<i64>() < 10 {
+            assert!(Instant::now() < deadline, "no records came");
+        }
         stop.store(true, Ordering::Relaxed);
         endless.join().unwrap().unwrap()
     });
-    // At 500 a second; how many exactly depends on how long the connection took.
-    assert!((10..=1_000).contains(&summary.count), "{}", summary.count);
+    assert!(summary.count >= 10, "{}", summary.count);
     let read = read_all(&config.kafka_brokers, summary.count);
     assert_eq!(
         read.iter().map(|p| p.len() as u64).sum::<u64>(),
