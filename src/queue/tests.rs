@@ -230,6 +230,18 @@ fn a_spent_lane_is_forgotten_but_its_partition_is_not() {
 }
 
 #[test]
+fn a_lane_that_a_crash_left_spent_is_forgotten_at_the_next_start() {
+    let mut f = Fixture::new();
+    let lane = f.lane(0, 0, 0);
+    // As `end_lane` leaves it when the process dies right after its first write.
+    f.q()
+        .update_lane(lane, |l| l.state = LaneState::Ended)
+        .unwrap();
+    f.reopen();
+    assert_eq!(f.q().lane(lane), None);
+}
+
+#[test]
 fn rows_of_an_ended_lane_are_not_stored() {
     let f = Fixture::new();
     let lane = f.lane(0, 1, 1);

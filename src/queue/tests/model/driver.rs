@@ -87,7 +87,10 @@ impl World {
                 }
             }
             Op::Seal(rows) => self.seal(rows.into()),
-            Op::Attempt(answer) => self.attempt(answer),
+            Op::Attempt(answer) => {
+                self.seal(20);
+                self.attempt(answer);
+            }
             Op::Retry => {
                 let of = |b: &&PlainBatch| b.state == "rejected";
                 let rejected = self
