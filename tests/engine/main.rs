@@ -8,8 +8,8 @@
 //! - An engine that restarts loses and doubles nothing, nor do lost answers and cut requests.
 //! - A wrong password holds, and inserts go on with the right one.
 //! - Too many parts, many partitions in one insert, and a full disk of the server lose nothing.
-//! - The totals are those of the raw rows: module `totals`; what becomes of them when a view goes or
-//!   is replaced: module `views`.
+//! - The totals are those of the raw rows: module `totals`; and so is what the view tells of them: module
+//!   `traffic`; what becomes of them when a view goes or is replaced: module `views`.
 //! - `reconcile` agrees with the engine's own counts, by the minute and by the day, and names what was
 //!   deleted there.
 //!
@@ -18,6 +18,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 mod totals;
+mod traffic;
 mod views;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

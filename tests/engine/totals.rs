@@ -17,7 +17,7 @@ const TABLES: &[(&str, u32, &[&str])] = &[
     ("http_log_1m", 60, WITHOUT_ADDRESS),
     ("http_log_1h", 3_600, WITHOUT_ADDRESS),
 ];
-const ALL: &[&str] = &[
+pub const ALL: &[&str] = &[
     "resource_id",
     "response_status",
     "cache_status",
@@ -26,16 +26,16 @@ const ALL: &[&str] = &[
 const WITHOUT_ADDRESS: &[&str] = &["resource_id", "response_status", "cache_status"];
 
 /// 2025-11-01 13:37:21 UTC.
-const START: u64 = 1_762_004_241;
+pub const START: u64 = 1_762_004_241;
 
-struct Engine {
+pub struct Engine {
     _stack: Stack,
     port: u16,
     sink: Sink,
 }
 
 impl Engine {
-    fn start() -> Engine {
+    pub fn start() -> Engine {
         let port = free_port();
         let stack = Stack::up(&["clickhouse"], vec![("CLICKHOUSE_PORT", port.to_string())]);
         let options = SinkOptions {
@@ -53,12 +53,23 @@ impl Engine {
         }
     }
 
-    fn sql(&self, sql: &str) -> String {
+    pub fn sql(&self, sql: &str) -> String {
         crate::sql(self.port, sql).unwrap_or_else(|e| panic!("{e}: {sql}"))
     }
 
+    /// What the server says, be it an error.
+    pub fn answer(&self, sql: &str) -> String {
+        let url = format!("http://127.0.0.1:{}/", self.port);
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let mut answer = agent.post(&url).send(sql).unwrap();
+        answer.body_mut().read_to_string().unwrap()
+    }
+
     /// Sends rows as the program does, but for `changed` settings.
-    fn send(
+    pub fn send(
         &self,
         token: &str,
         rows: &[Vec<u8>],
@@ -112,7 +123,7 @@ impl Engine {
     }
 }
 
-fn subsets<'a>(of: &[&'a str]) -> Vec<Vec<&'a str>> {
+pub fn subsets<'a>(of: &[&'a str]) -> Vec<Vec<&'a str>> {
     (0..1usize << of.len())
         .map(|bits| {
             let chosen = of.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
@@ -130,7 +141,7 @@ fn list(names: &[&str]) -> String {
 }
 
 /// How many groups, and one number of all that is in them.
-fn digest(groups: &str) -> String {
+pub fn digest(groups: &str) -> String {
     format!("SELECT count(), sum(cityHash64(*)) FROM ({groups})")
 }
 
@@ -157,14 +168,14 @@ fn row(record: &SynthRecord) -> Vec<u8> {
 }
 
 /// Rows `seconds` long in all, from [`START`] on.
-fn rows(seed: u64, count: u64, seconds: u64) -> Vec<Vec<u8>> {
+pub fn rows(seed: u64, count: u64, seconds: u64) -> Vec<Vec<u8>> {
     let step = std::time::Duration::from_millis(seconds * 1000 / count);
     let synth = Synth::new(seed, START * 1000).with_interval(step);
     synth.take(count as usize).map(|r| row(&r)).collect()
 }
 
 /// Rows at times from 1970 to 2106.
-fn century(count: u64) -> Vec<Vec<u8>> {
+pub fn century(count: u64) -> Vec<Vec<u8>> {
     let last_ms = u64::from(u32::MAX) * 1000 + 999;
     let spread = Synth::new(3, 0).take(count as usize).zip(0u64..);
     spread
@@ -194,6 +205,16 @@ fn every_group_of_every_table_has_the_sums_of_its_raw_rows() {
 }
 
 #[test]
+fn a_resend_counts_once() {
+    let engine = Engine::start();
+    let batch = rows(1, 5_000, 600);
+    for _ in 0..3 {
+        engine.send("minutes", &batch, &[]).unwrap();
+        engine.assert_sums(batch.len());
+    }
+}
+
+#[test]
 fn a_batch_that_is_sent_three_times_counts_once() {
     let engine = Engine::start();
     let mut stored = 0;
@@ -201,11 +222,10 @@ fn a_batch_that_is_sent_three_times_counts_once() {
         ("max_insert_block_size", "9000"),
         ("min_insert_block_size_rows", "9000"),
     ];
-    let shapes: [(&str, Vec<Vec<u8>>, &[(&str, &str)]); 4] = [
-        ("minutes", rows(1, 5_000, 600), &[]),
+    let shapes: [(&str, Vec<Vec<u8>>, &[(&str, &str)]); 3] = [
         ("days", rows(2, 300_000, 5 * 86_400), &[]),
         ("blocks", rows(3, 50_000, 5 * 86_400), &blocks),
-        ("century", century(60_000), &[]),
+        ("century", century(20_000), &[]),
     ];
     for (name, batch, changed) in &shapes {
         stored += batch.len();
@@ -292,89 +312,6 @@ fn what_the_readme_says_works() {
     assert_eq!(asked.len(), 2);
     for question in asked {
         engine.sql(question);
-    }
-}
-
-/// Numbers that are the same in every run: an odd step through 64 bits.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
-
-#[test]
-fn traffic_equals_the_raw_rows_for_every_combination_range_and_step() {
-    const NAMES: [&str; 4] = ["resource", "status", "cache", "address"];
-    let engine = Engine::start();
-    engine
-        .send("t", &rows(7, 120_000, 4 * 86_400), &[])
-        .unwrap();
-    engine.send("c", &century(5_000), &[]).unwrap();
-    let mut random = Random(1);
-    for by in subsets(&[0, 1, 2, 3].map(|i| NAMES[i])) {
-        for (i, step) in [0, 60, 3_600, 5_400, 86_400, 0, 3_600, 86_400]
-            .iter()
-            .enumerate()
-        {
-            // Every third range begins and ends with a minute and second of its own, with an hour, with a day.
-            let unit = [1, 3_600, 86_400][i % 3];
-            let mut from = START + random.below(2 * 86_400) - 3_600;
-            let mut to = from + 1 + random.below(3 * 86_400);
-            if random.below(20) == 0 {
-                (from, to) = (0, u64::from(u32::MAX));
-            }
-            (from, to) = (from / unit * unit, to / unit * unit);
-            let mut filters = String::new();
-            let mut wanted = String::new();
-            for (name, column) in NAMES.iter().zip(ALL) {
-                let values = match random.below(4) {
-                    0 => engine.sql(&format!(
-                        "SELECT groupUniqArray(3)({column}) FROM (SELECT * FROM http_log LIMIT {}, 40)",
-                        random.below(100_000)
-                    )),
-                    _ => "[]".into(),
-                };
-                let values = values.trim();
-                write!(filters, ", {name} = {values}").unwrap();
-                if values != "[]" {
-                    write!(wanted, " AND {column} IN {values}").unwrap();
-                }
-            }
-            let key = |name: &str, column: &str| match by.contains(&name) {
-                true => format!("toString({column})"),
-                false if column.starts_with("re") && column != "remote_addr" => "'0'".into(),
-                false => "''".into(),
-            };
-            let keys: Vec<String> = NAMES.iter().zip(ALL).map(|(n, c)| key(n, c)).collect();
-            let time = match step {
-                0 => format!("toUInt32({})", from / 60 * 60),
-                _ => format!("toUInt32(intDiv(toUInt32(timestamp), {step}) * {step})"),
-            };
-            let raw = engine.sql(&digest(&format!(
-                "SELECT {time} AS t, {} AS k, sum(bytes_sent) AS b, count() AS n FROM http_log \
-                 WHERE {from} < {to} AND toUInt32(timestamp) >= {} AND toUInt32(timestamp) < {}{wanted} \
-                 GROUP BY ALL",
-                keys.join(" || '|' || "),
-                from / 60 * 60,
-                to.div_ceil(60) * 60,
-            )));
-            let asked = format!(
-                "traffic(from = toDateTime({from}), to = toDateTime({to}), step = {step}, by = '{}'{filters})",
-                by.join(",")
-            );
-            let got = engine.sql(&digest(&format!(
-                "SELECT toUInt32(time) AS t, toString(resource_id) || '|' || toString(response_status) \
-                 || '|' || cache_status || '|' || remote_addr AS k, \
-                 bytes_sent AS b, requests AS n FROM {asked}"
-            )));
-            assert_eq!(got, raw, "{asked}");
-        }
     }
 }
 
