@@ -171,4 +171,4 @@ class Run:
             spent += timed.ms / 1000
             if spent > BUDGET_S and warm:
                 break
-        return {"cold": round(cold.ms, 1), "warm": warm, "cpu": cpu, "answer": sha256(cold.answer).hexdigest()[:16]}
+        return {"cold": round(cold.ms, 1), "cold_cpu": round(cold.cpu_ms, 1), "warm": warm, "cpu": cpu, "answer": sha256(cold.answer).hexdigest()[:16]}
