@@ -309,7 +309,7 @@ fn what_the_readme_says_works() {
     engine.assert_sums(20_000);
     engine.assert_groups();
     let asked = says("SELECT");
-    assert_eq!(asked.len(), 2);
+    assert!(asked.len() >= 2, "{asked:?}");
     for question in asked {
         engine.sql(question);
     }
