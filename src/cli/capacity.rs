@@ -15,7 +15,7 @@ use crate::queue::{DataDir, QUEUE_DIR, Queue};
 use crate::runtime::config::Config;
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
-use crate::sink::{Schema, Sink};
+use crate::sink::{Retention, Schema, Sink};
 
 /// The flags of `capacity`.
 #[derive(Debug, Clone, clap::Args)]
@@ -23,12 +23,12 @@ pub struct CapacityArgs {
     /// Rows a second, on average over days
     #[arg(long, value_name = "ROWS", value_parser = rate, required_unless_present = "print_question")]
     pub rate: Option<f64>,
-    /// How long raw rows stay, such as 30d
-    #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "print_question")]
-    pub retention: Option<Duration>,
+    /// How long raw rows stay, such as 30d; as of `schema print`
+    #[arg(long, value_name = "TIME", value_parser = Retention::parse, required_unless_present = "print_question")]
+    pub retention: Option<Retention>,
     /// How long the totals stay, such as 2y [default: as the raw rows]
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub totals_retention: Option<Duration>,
+    #[arg(long, value_name = "TIME", value_parser = Retention::parse)]
+    pub totals_retention: Option<Retention>,
     /// Hours without ClickHouse that the queue is to bridge
     #[arg(long, value_name = "HOURS", default_value_t = 6.0, value_parser = hours)]
     pub queue_hours: f64,
@@ -82,8 +82,8 @@ pub fn run(args: &CapacityArgs, config: &Config) -> anyhow::Result<()> {
         .context("BUG: clap lets no plan pass without")?;
     let plan = Plan {
         rate: args.rate.context("BUG: clap lets no plan pass without")?,
-        retention,
-        totals_retention: args.totals_retention.unwrap_or(retention),
+        retention: kept_at_most(retention),
+        totals_retention: kept_at_most(args.totals_retention.unwrap_or(retention)),
         queue: Duration::from_secs_f64(args.queue_hours * 3600.0),
         kafka_retention: args.kafka_retention,
         kafka_replicas: args.kafka_replicas,
@@ -148,6 +148,10 @@ fn ask(sql: &str, config: &Config) -> anyhow::Result<String> {
         .with_context(|| format!("{} did not answer the question", config.clickhouse_url))
 }
 
+fn kept_at_most(retention: Retention) -> Duration {
+    Duration::from_secs(retention.most_days() * 86_400)
+}
+
 /// A number of rows a second that there can be.
 fn rate(text: &str) -> Result<f64, String> {
     number(text, 1e-3, 1e8).ok_or_else(|| "rows a second, from 0.001 to 100000000".into())
@@ -205,13 +209,13 @@ fn show(e: &Estimate, measured: bool, config: &Config) -> String {
     for table in &e.tables {
         text += &line(table, &name(table));
     }
-    let total = |name: &str, bytes: f64| format!("{name:<65} {:>13}\n", size(bytes));
+    let total = |name: &str, bytes: f64| format!("{name:<65} {:>11}\n", size(bytes));
     text += &total(
         &format!("parts not merged yet, {:.0} %", MERGE_SHARE * 100.0),
         e.merging_bytes,
     );
     text += &total("ClickHouse, each replica", e.clickhouse_bytes);
-    text.push('\n');
+    text += "(kept: as of `schema print`, whose partitions go as a whole, 2 or 32 days later)\n\n";
     text += &line(&e.queue, "queue (data_dir)");
     text += &line(&e.kafka, "Kafka, all copies");
     if e.queue.bytes > config.max_queue_bytes as f64 {

@@ -12,6 +12,11 @@ use super::schema::{ObjectKind, SchemaObject};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Beyond these days a partition is a month.
 const DAYS_OF_PARTITIONS: u64 = 60;
+/// Days from the start of a row's partition that it stays beyond the retention: one for the rest of
+/// its own day, and one for a server in another time zone.
+const DAY_TTL: u64 = 2;
+/// The same where a partition is a month.
+const MONTH_TTL: u64 = 32;
 /// What every table of the files has; the column and its time zone follow.
 const BY_YEAR: &str = "PARTITION BY toYear(";
 
@@ -40,6 +45,15 @@ impl Retention {
         self.0
     }
 
+    /// In days, for the disk: how long the first row of a partition stays, which goes with its last.
+    pub fn most_days(self) -> u64 {
+        if self.0 <= DAYS_OF_PARTITIONS {
+            self.0 + DAY_TTL
+        } else {
+            self.0 + MONTH_TTL
+        }
+    }
+
     /// The table with this TTL. `None` if it is no table of the files.
     pub fn apply(self, table: &SchemaObject) -> Option<String> {
         if table.kind != ObjectKind::Table {
@@ -49,12 +63,16 @@ impl Retention {
         let (arguments, after) = rest.split_once(')')?;
         let column = arguments.split(',').next()?;
         let days = self.0;
-        // A day more for the rest of the row's own day, and one for a server in another time zone.
         let (number, partitions, start, ttl) = if days <= DAYS_OF_PARTITIONS {
-            ("toRelativeDayNum", days + 8, "toDate", days + 2)
+            ("toRelativeDayNum", days + 8, "toDate", days + DAY_TTL)
         } else {
             let months = days / 28 + 4;
-            ("toRelativeMonthNum", months, "toStartOfMonth", days + 32)
+            (
+                "toRelativeMonthNum",
+                months,
+                "toStartOfMonth",
+                days + MONTH_TTL,
+            )
         };
         let (order, settings) = after.split_once("\nSETTINGS")?;
         Some(format!(
@@ -98,6 +116,8 @@ mod tests {
                 };
                 assert!(!sql.contains("toYear"), "{sql}");
                 assert!(sql.contains("deduplication_window"), "{sql}");
+                let ttl = format!("toIntervalDay({})", Retention(days).most_days());
+                assert!(sql.contains(&ttl), "{ttl}: {sql}");
                 for part in want {
                     assert!(sql.contains(part), "{part}: {sql}");
                 }
