@@ -97,30 +97,9 @@ impl MaskedAddr {
         }
     }
 
-    /// By hand: `format!` alone would be a third of what a record costs, and nearly all are IPv4.
     fn v4(a: Ipv4Addr) -> MaskedAddr {
-        let mut masked = MaskedAddr {
-            bytes: [0; MASKED_MAX],
-            len: 0,
-        };
         let [a, b, c, _] = a.octets();
-        for octet in [a, b, c] {
-            if octet >= 100 {
-                masked.push(b'0' + octet / 100);
-            }
-            if octet >= 10 {
-                masked.push(b'0' + octet / 10 % 10);
-            }
-            masked.push(b'0' + octet % 10);
-            masked.push(b'.');
-        }
-        masked.push(b'X');
-        masked
-    }
-
-    fn push(&mut self, byte: u8) {
-        self.bytes[usize::from(self.len)] = byte;
-        self.len += 1;
+        MaskedAddr::format(format_args!("{a}.{b}.{c}.X"))
     }
 
     fn v6(a: Ipv6Addr) -> MaskedAddr {
@@ -134,6 +113,41 @@ impl MaskedAddr {
 
 /// Masks one address in any spelling that [`parse`] knows; anything else becomes `X`.
 pub fn mask(address: &[u8]) -> MaskedAddr {
+    mask_plain_v4(address).unwrap_or_else(|| mask_any(address))
+}
+
+/// Masks `a.b.c.d` as nearly all addresses are written, in a tenth of the instructions of
+/// [`mask_any`]; `None` if it is anything else.
+fn mask_plain_v4(address: &[u8]) -> Option<MaskedAddr> {
+    let (mut dots, mut kept) = (0, 0);
+    // Of the octet so far; none of its digits was read yet.
+    let mut octet: Option<u16> = None;
+    for (i, &b) in address.iter().enumerate() {
+        octet = match (b, octet) {
+            (b'.', Some(_)) => {
+                (dots, kept) = (dots + 1, i + 1);
+                None
+            }
+            (b'0'..=b'9', None) => Some(u16::from(b - b'0')),
+            (b'0'..=b'9', Some(high @ 1..=25)) => Some(high * 10 + u16::from(b - b'0')),
+            _ => return None,
+        };
+        if dots > 3 || octet > Some(255) {
+            return None;
+        }
+    }
+    if dots < 3 || octet.is_none() {
+        return None;
+    }
+    let mut bytes = [0; MASKED_MAX];
+    // Three octets and three dots are 12 bytes at most.
+    bytes[..kept].copy_from_slice(&address[..kept]);
+    bytes[kept] = b'X';
+    let len = kept as u8 + 1;
+    Some(MaskedAddr { bytes, len })
+}
+
+fn mask_any(address: &[u8]) -> MaskedAddr {
     match std::str::from_utf8(address).ok().and_then(parse) {
         Some(IpAddr::V4(a)) => MaskedAddr::v4(a),
         Some(IpAddr::V6(a)) => match a.to_ipv4_mapped() {
@@ -233,6 +247,20 @@ mod tests {
             let want = format!("{:x}:{:x}:{:x}::X", high[0], high[1], high[2]);
             prop_assert_eq!(masked(&address.to_string()), want.clone());
             prop_assert_eq!(masked(&format!("[{address}]:443")), want);
+        }
+
+        #[test]
+        fn the_short_way_masks_as_the_long_way(
+            text in r"([0-9]{1,4}|[0-2][0-9]{2})(\.([0-9]{1,4}|[0-2][0-9]{2})){2,4}[:. ]?",
+            a: u8, b: u8, c: u8, d: u8,
+        ) {
+            if let Some(short) = mask_plain_v4(text.as_bytes()) {
+                let long = mask_any(text.as_bytes());
+                prop_assert_eq!(short.as_bytes(), long.as_bytes());
+            }
+            let text = format!("{a}.{b}.{c}.{d}");
+            let short = mask_plain_v4(text.as_bytes()).map(|m| m.as_bytes().to_vec());
+            prop_assert_eq!(short, Some(format!("{a}.{b}.{c}.X").into_bytes()));
         }
 
         #[test]

@@ -4,6 +4,8 @@
 //! segments. Fields of newer schema versions are ignored, fields
 //! that an older writer did not know read as zero or empty.
 
+mod plain;
+
 use std::ops::Range;
 
 use capnp::ErrorKind;
@@ -62,6 +64,13 @@ pub fn decode<T>(message: &[u8], f: impl FnOnce(&Record<'_>) -> T) -> Result<T, 
     if message.is_empty() {
         return Err(DecodeError::Empty);
     }
+    match plain::record(message) {
+        Some(record) => Ok(f(&record)),
+        None => by_library(message, f),
+    }
+}
+
+fn by_library<T>(message: &[u8], f: impl FnOnce(&Record<'_>) -> T) -> Result<T, DecodeError> {
     let mut slice = message;
     let limits = limits(message.len());
     match capnp::serialize::read_message_from_flat_slice(&mut slice, limits) {

@@ -22,4 +22,13 @@ libfuzzer_sys::fuzz_target!(|message: &[u8]| {
     // What decodes as a whole is found field by field as well.
     let found = outline(message).is_some_and(|o| o.texts.iter().all(Option::is_some));
     assert!(found || decode(message, |_| ()).is_err());
+    // And is the same there, where only the library reads.
+    let _ = decode(message, |r| {
+        let outline = outline(message).expect("found above");
+        let status = u64::from(r.response_status);
+        assert_eq!(outline.numbers, [r.timestamp_ms, r.resource_id, r.bytes_sent, r.request_time_ms, status]);
+        for (text, range) in [r.cache_status, r.method, r.remote_addr, r.url].into_iter().zip(outline.texts) {
+            assert!(range.and_then(|range| message.get(range)) == Some(text));
+        }
+    });
 });
