@@ -181,6 +181,7 @@ pub fn sink_options(config: &Config) -> anyhow::Result<SinkOptions> {
 /// What the flusher does, from the settings.
 pub fn flush_options(config: &Config) -> FlushOptions {
     FlushOptions {
+        packed_format: config.packed_format,
         interval: config.flush_interval,
         max_rows: config.max_batch_rows,
         max_body_bytes: config.max_body_bytes,

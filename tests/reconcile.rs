@@ -189,8 +189,9 @@ fn the_question_waits_for_a_slot_and_its_failure_holds_nothing() {
     let slots: Vec<_> = all.iter().filter(|r| r.status != 503).collect();
     assert!(slots.iter().filter(|r| r.sql.contains("AS start")).count() >= 3);
     for pair in slots.windows(2) {
+        // They are begun 2 s apart; on a busy machine one comes late. Without a slot there is no distance.
         let distance = pair[1].at - pair[0].at;
-        assert!(distance.as_millis() >= 1900, "{distance:?}");
+        assert!(distance.as_millis() >= 1000, "{distance:?}");
     }
 }
 

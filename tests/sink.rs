@@ -42,6 +42,7 @@ fn frames(rows: std::ops::Range<u64>) -> Vec<u8> {
 
 fn request(token: &str, rows: u64, body: &[u8]) -> InsertRequest {
     InsertRequest {
+        format: "RowBinary",
         token: token.into(),
         rows,
         body_len: body.len() as u64,

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::pack::{PackError, pack};
+use super::pack::{PackError, Packing, pack};
 use super::spool::Spool;
-use crate::queue::{Packed, Plan, Queue, QueueError, Range, SealBounds};
+use crate::queue::{Packed, PackedFormat, Plan, Queue, QueueError, Range, SealBounds};
 
 /// zstd levels, strongest first, with the nanoseconds that a byte of sorted rows took on a core of
 /// 2026; only their proportions matter, since a [`Filler`] learns the machine's.
 const LEVELS: [(i32, f64); 5] = [(19, 900.0), (17, 750.0), (12, 85.0), (9, 30.0), (3, 8.0)];
+
+/// What the weakest level may take, in patiences.
+const OVERTIME: f64 = 2.0;
 
 /// What packed rows take of their stored frames, before anything is learnt.
 const RATIO: f64 = 0.5;
@@ -44,8 +47,10 @@ pub struct Wanted<'a> {
     /// Its bounds; the bytes are those of the body.
     pub bounds: SealBounds,
     /// CPU time that packing it once may take, [`TRIES`] times at the most; the weakest level may take
-    /// more. Zero: it is not packed.
+    /// twice that. If it takes longer, the body is not packed.
     pub patience: Duration,
+    /// Format of packed rows.
+    pub format: PackedFormat,
     /// Nothing is wanted unless more waits than fits.
     pub only_full: bool,
     /// Whether a stop was requested.
@@ -120,9 +125,15 @@ impl Filler {
             if wanted.only_full && !plan.full && best.is_none() {
                 return Ok(Some(Filling { plan, packed: None }));
             }
-            let (level, expected) = self.level(plan.raw_bytes, wanted.patience);
+            let Some((level, expected)) = self.level(plan.raw_bytes, wanted.patience) else {
+                break;
+            };
             let began = cpu_time();
-            let spool = pack_ranges(queue, &plan.ranges, plan.rows, level, wanted.stop)?;
+            let packing = Packing {
+                format: wanted.format,
+                level,
+            };
+            let spool = pack_ranges(queue, &plan.ranges, plan.rows, packing, wanted.stop)?;
             let took = (cpu_time() - began).as_secs_f64();
             self.slowness *= (took / expected).clamp(0.5, 2.0);
             let part = spool.body_len() as f64 / limit;
@@ -135,6 +146,7 @@ impl Filler {
             if best.as_ref().is_none_or(|b| b.plan.rows < plan.rows) {
                 let packed = Packed {
                     level,
+                    format: wanted.format,
                     bytes: spool.body_len(),
                 };
                 best = Some(Filling {
@@ -149,15 +161,19 @@ impl Filler {
         Ok(best)
     }
 
-    /// The strongest level that packs `raw` bytes within `patience`, or else the weakest, and the
-    /// seconds that it should take.
-    fn level(&self, raw: u64, patience: Duration) -> (i32, f64) {
+    /// The strongest level that packs `raw` bytes within `patience`, the weakest within
+    /// [`OVERTIME`] of it, and the seconds that it should take. `None` if the rows would wait longer
+    /// for the packing than for the slot.
+    fn level(&self, raw: u64, patience: Duration) -> Option<(i32, f64)> {
         let expected = |ns: f64| raw as f64 * ns * 1e-9 * self.slowness;
-        let (level, ns) = LEVELS
+        let weakest = LEVELS[LEVELS.len() - 1].0;
+        LEVELS
             .into_iter()
-            .find(|(_, ns)| expected(*ns) <= patience.as_secs_f64())
-            .unwrap_or(LEVELS[LEVELS.len() - 1]);
-        (level, expected(ns))
+            .map(|(level, ns)| (level, expected(ns)))
+            .find(|(level, takes)| {
+                let over = if *level == weakest { OVERTIME } else { 1.0 };
+                *takes <= patience.as_secs_f64() * over
+            })
     }
 }
 
@@ -175,12 +191,12 @@ pub fn pack_ranges(
     queue: &Queue,
     ranges: &[Range],
     rows: u64,
-    level: i32,
+    packing: Packing,
     stop: &dyn Fn() -> bool,
 ) -> Result<Spool, PackError> {
     let dir: &Path = queue.dir().path();
     let (spool, packed) = Spool::fill(dir, |out| {
-        pack(queue.range_blocks(ranges), level, out, stop)
+        pack(queue.range_blocks(ranges), packing, out, stop)
     })?;
     if packed != rows {
         return Err(QueueError::Damaged {

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::fill::pack_ranges;
+use super::pack::Packing;
 use super::{BODY_LIMIT, Flusher, PACE, PackError, Spool};
 use crate::encode::COLUMNS;
 use crate::queue::{Batch, BatchState, QueueError};
@@ -51,6 +52,7 @@ impl Flusher<'_> {
             body_len,
             settings: batch.settings.clone(),
             columns: COLUMNS,
+            format: batch.packed.map_or("RowBinary", |p| p.format.name()),
         };
         let began = Instant::now();
         let mut frames = self.queue.body(&batch);
@@ -112,7 +114,11 @@ impl Flusher<'_> {
         }
         let shutdown = self.shutdown;
         let stop = || shutdown.requested();
-        pack_ranges(self.queue, &batch.ranges, batch.rows, packed.level, &stop).map(Some)
+        let packing = Packing {
+            format: packed.format,
+            level: packed.level,
+        };
+        pack_ranges(self.queue, &batch.ranges, batch.rows, packing, &stop).map(Some)
     }
 
     fn stored(&mut self, batch: &Batch, body_len: u64, took: Duration) -> Result<(), QueueError> {
@@ -130,8 +136,10 @@ impl Flusher<'_> {
             "inserted {} rows in {body_len} bytes{} in {:.1} s (attempt {})",
             batch.rows,
             batch.packed.map_or(String::new(), |p| format!(
-                " (packed from {} at zstd {})",
-                batch.bytes, p.level
+                " (packed from {} as {} at zstd {})",
+                batch.bytes,
+                p.format.name(),
+                p.level
             )),
             took.as_secs_f64(),
             batch.attempts

@@ -9,6 +9,7 @@ mod ask;
 mod fill;
 mod insert;
 pub mod limiter;
+mod native;
 mod pace;
 mod pack;
 mod question;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use serde::{Deserialize, Serialize};
 
-use crate::queue::{Batch, Queue, QueueError, SealBounds};
+use crate::queue::{Batch, PackedFormat, Queue, QueueError, SealBounds};
 use crate::runtime::clock::{Moment, now_ms, rfc3339};
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
@@ -61,6 +62,8 @@ pub struct FlushOptions {
     pub database: String,
     /// Table, likewise.
     pub table: String,
+    /// Format of packed rows.
+    pub packed_format: PackedFormat,
     /// Whether missing tables are created.
     pub create_tables: bool,
     /// Longest time a request may take.
@@ -257,6 +260,7 @@ impl<'a> Flusher<'a> {
         let wanted = Wanted {
             bounds,
             patience,
+            format: self.options.packed_format,
             only_full,
             stop: &|| shutdown.requested(),
         };

@@ -3,10 +3,11 @@
 //! Row order means nothing to ClickHouse, and under a backlog the bytes of a request are what the
 //! proxy's slot is worth. Memory is bounded by [`RUN_BYTES`] and the level, not by the body.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
-use crate::queue::{BlockHeader, QueueError, unpack};
-use crate::rows::rows;
+use super::native;
+use crate::queue::{BlockHeader, PackedFormat, QueueError, unpack};
+use crate::rows::{Row, rows};
 
 /// Bytes of rows that are sorted at a time. Longer runs gain little: what is alike is near already.
 const RUN_BYTES: usize = 16 << 20;
@@ -28,29 +29,40 @@ pub enum PackError {
     Stopped,
 }
 
-/// Packs `blocks` into `out` at zstd's `level`. Returns the number of rows.
+/// How rows are packed.
+#[derive(Clone, Copy, Debug)]
+pub struct Packing {
+    /// Their format.
+    pub format: PackedFormat,
+    /// zstd's level.
+    pub level: i32,
+}
+
+/// Packs `blocks` into `out`. Returns the number of rows.
 ///
 /// # Errors
 /// [`PackError`]; `out` is then of no use.
 pub fn pack(
     blocks: impl Iterator<Item = Result<(BlockHeader, Vec<u8>), QueueError>>,
-    level: i32,
+    packing: Packing,
     out: impl Write,
     stop: &dyn Fn() -> bool,
 ) -> Result<u64, PackError> {
-    pack_in_runs(blocks, level, RUN_BYTES, out, stop)
+    pack_in_runs(blocks, packing, RUN_BYTES, out, stop)
 }
 
 /// [`pack`], sorting about `run_bytes` of rows at a time.
 pub(super) fn pack_in_runs(
     blocks: impl Iterator<Item = Result<(BlockHeader, Vec<u8>), QueueError>>,
-    level: i32,
+    packing: Packing,
     run_bytes: usize,
     out: impl Write,
     stop: &dyn Fn() -> bool,
 ) -> Result<u64, PackError> {
-    let mut zstd = zstd::Encoder::new(out, level)?;
+    let mut zstd = zstd::Encoder::new(out, packing.level)?;
     zstd.window_log(WINDOW_LOG)?;
+    // A call of zstd for each value would take longer than what it does with it.
+    let mut out = BufWriter::with_capacity(1 << 17, zstd);
     let mut run = Vec::new();
     let mut packed = 0;
     for block in blocks {
@@ -60,35 +72,39 @@ pub(super) fn pack_in_runs(
         let (header, frame) = block?;
         let raw = unpack(&header, &frame)?;
         if run.len() + raw.len() > run_bytes {
-            packed += write_sorted(&run, &mut zstd, stop)?;
+            packed += write_sorted(&run, packing.format, &mut out, stop)?;
             run.clear();
         }
         run.extend_from_slice(&raw);
     }
-    packed += write_sorted(&run, &mut zstd, stop)?;
+    packed += write_sorted(&run, packing.format, &mut out, stop)?;
+    let zstd = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     zstd.finish()?.flush()?;
     Ok(packed)
 }
 
 fn write_sorted(
     run: &[u8],
+    format: PackedFormat,
     out: &mut impl Write,
     stop: &dyn Fn() -> bool,
 ) -> Result<u64, PackError> {
     // `unpack` has read every row already.
-    let mut order: Vec<_> = rows(run)
-        .flatten()
-        .map(|r| (r.resource_id, r.remote_addr, r.raw))
-        .collect();
-    // The rest of the row begins with its time, so rows of a session stay in order.
-    order.sort_unstable();
-    for rows in order.chunks(1024) {
-        if stop() {
-            return Err(PackError::Stopped);
+    let mut order: Vec<Row<'_>> = rows(run).flatten().collect();
+    // A row begins with its time, so those of a session stay in order.
+    order.sort_unstable_by_key(|r| (r.resource_id, r.remote_addr, r.raw));
+    match format {
+        PackedFormat::RowBinary => {
+            for rows in order.chunks(1024) {
+                if stop() {
+                    return Err(PackError::Stopped);
+                }
+                for row in rows {
+                    out.write_all(row.raw)?;
+                }
+            }
         }
-        for (_, _, row) in rows {
-            out.write_all(row)?;
-        }
+        PackedFormat::Native => native::write_block(&order, out, stop)?,
     }
     Ok(order.len() as u64)
 }

@@ -21,6 +21,27 @@ pub struct Range {
     pub bytes: u64,
 }
 
+/// In which of ClickHouse's formats packed rows are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PackedFormat {
+    /// Row after row, as they are stored.
+    #[default]
+    RowBinary,
+    /// Column after column, which compresses better.
+    Native,
+}
+
+impl PackedFormat {
+    /// As ClickHouse names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            PackedFormat::RowBinary => "RowBinary",
+            PackedFormat::Native => "Native",
+        }
+    }
+}
+
 /// How the rows of a batch are sent when its frames as they are stored would not fit the body: in
 /// another order, compressed anew as one frame. The token, not the bytes, is what ClickHouse knows a
 /// resend by, so the body may be made again from the blocks.
@@ -28,6 +49,9 @@ pub struct Range {
 pub struct Packed {
     /// zstd level.
     pub level: i32,
+    /// Format of the rows.
+    #[serde(default)]
+    pub format: PackedFormat,
     /// Bytes of the body when it was made for the first time.
     pub bytes: u64,
 }

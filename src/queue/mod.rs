@@ -51,7 +51,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use batch::{Batch, BatchState, Packed, Range};
+pub use batch::{Batch, BatchState, Packed, PackedFormat, Range};
 pub use body::Body;
 pub use counts::{COUNTS_FORMAT, Counted, Counts, PartitionCounts, Spans, Tally};
 pub use dir::{DataDir, LOCK_FILE, Owned, QUEUE_DIR, SOCKET_FILE};

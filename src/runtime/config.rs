@@ -23,6 +23,7 @@ use std::{
     collections::BTreeMap, ffi::OsString, fmt, fs, net::SocketAddr, path::PathBuf, time::Duration,
 };
 
+use crate::queue::PackedFormat;
 use parse::{DAY, GIB, HOUR, KIB, MIB};
 use source::Raw;
 
@@ -109,6 +110,8 @@ settings! {
         "SIZE", "64MiB", "Largest request body; learns down from the proxy's 413 and probes up again";
     max_batch_rows: u64 = "1000000", parse::count(1, 10_000_000),
         "ROWS", "1000000", "Most rows in one insert, which ClickHouse takes as one block";
+    packed_format: PackedFormat = "rowbinary", parse::packed_format,
+        "FORMAT", "native", "Format of bodies packed under a backlog: rowbinary, or native for more rows in each";
     max_queue_bytes: u64 = "100GiB", parse::bytes(64 * MIB, u64::MAX),
         "SIZE", "100GiB", "Most bytes the queue may hold; at that, reading from Kafka pauses";
     min_free_disk: u64 = "2GiB", parse::bytes(0, u64::MAX),

@@ -97,6 +97,8 @@ pub struct InsertRequest {
     pub settings: Vec<(String, String)>,
     /// The columns in the order of the body, as in SQL: `timestamp, resource_id, ...`.
     pub columns: &'static str,
+    /// The format of the body, as ClickHouse names it.
+    pub format: &'static str,
 }
 
 /// ClickHouse has stored the rows, or had them already.
@@ -191,7 +193,7 @@ impl Sink {
         })
     }
 
-    /// Sends the rows in `body`: zstd frames of RowBinary, `req.body_len` bytes in all.
+    /// Sends the rows in `body`: zstd frames of rows, `req.body_len` bytes in all.
     ///
     /// `Ok` means that ClickHouse has them: 200, no exception code, empty body. One request, no
     /// retry inside. The caller has synced the attempt before.
@@ -202,10 +204,11 @@ impl Sink {
     ) -> Result<InsertDone, SinkError> {
         let started = Instant::now();
         let sql = format!(
-            "INSERT INTO {}.{} ({}) FORMAT RowBinary",
+            "INSERT INTO {}.{} ({}) FORMAT {}",
             quote(&self.database),
             quote(&self.table),
-            req.columns
+            req.columns,
+            req.format
         );
         let query = [("query", sql.as_str())].into_iter();
         let pinned = req.settings.iter().map(|(n, v)| (n.as_str(), v.as_str()));

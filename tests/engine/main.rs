@@ -121,7 +121,8 @@ impl World {
             .header("X-ClickHouse-Key", self.password)
             .send("SELECT * FROM http_log FORMAT RowBinary")
             .unwrap();
-        answer.body_mut().read_to_vec().unwrap()
+        let body = answer.body_mut().with_config().limit(1 << 30);
+        body.read_to_vec().unwrap()
     }
 
     fn run(&self) -> Program {
@@ -243,6 +244,41 @@ fn lost_answers_and_cut_requests_neither_lose_nor_double() {
         assert!(!relay.is_due());
     }
     w.finish(program);
+}
+
+/// A batch of several blocks of the format, sent again by the next process after a lost answer.
+#[test]
+fn packed_columns_are_stored_once() {
+    let mut w = World::new();
+    let relay = Relay::start(0, &w.url());
+    w.setup.set("--packed-format", "native");
+    w.setup.set("--max-body-bytes", "3MiB");
+    // Time to pack in.
+    w.setup.set("--flush-interval", "8s");
+    w.setup.set("--clickhouse-url", "http://127.0.0.1:1");
+    let program = w.setup.run();
+    // The mock cluster keeps 5 MiB of a partition.
+    for seed in 1..=6 {
+        w.kafka.produce(seed, 50_000);
+        w.setup.wait_status(|s| s["queue"]["rows"] == seed * 50_000);
+    }
+    program.stop();
+    w.setup.set("--clickhouse-url", &relay.url());
+    let program = w.run();
+    relay.lose(Loss::Answer);
+    let deadline = Instant::now() + PATIENCE;
+    while relay.is_due() {
+        assert!(Instant::now() < deadline, "nothing was inserted");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    program.kill();
+    let program = w.setup.run();
+    program.wait_log("as Native");
+    let log = program.log();
+    assert!(log.contains("(attempt 2)"), "{log}");
+    w.finish(program);
+    let totals = "SELECT sum(requests) FROM http_log_totals";
+    assert_eq!(w.number(totals), 300_000);
 }
 
 #[test]

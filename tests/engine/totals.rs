@@ -83,6 +83,7 @@ impl Engine {
         }
         // The gateway refuses an id that still runs; a failed query is over when it is answered.
         let request = InsertRequest {
+            format: "RowBinary",
             token: token.into(),
             rows: rows.len() as u64,
             body_len: body.len() as u64,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anonymizer::flush::{Filler, Wanted};
 use anonymizer::ingest::{BLOCK_BYTES, row};
 use anonymizer::minutes::Minutes;
-use anonymizer::queue::{DataDir, PackedBlock, Queue, SealBounds};
+use anonymizer::queue::{DataDir, PackedBlock, PackedFormat, Queue, SealBounds};
 use anonymizer::store::ZSTD_LEVEL;
 use anonymizer::synth::Synth;
 
@@ -108,13 +108,14 @@ fn pack(bytes: u64) {
     fill(dir.path(), bytes as usize / 15 * 2);
     let queue = Queue::open(DataDir::lock(dir.path()).expect("lock")).expect("queue");
     let mut filler = Filler::default();
-    let mut rows = |patience| {
+    let mut rows = |format, patience| {
         let wanted = Wanted {
             bounds: SealBounds {
                 rows: 1_000_000,
                 bytes,
             },
             patience,
+            format,
             only_full: true,
             stop: &|| false,
         };
@@ -126,7 +127,7 @@ fn pack(bytes: u64) {
         let len = packed.map_or(filling.plan.bytes, |p| p.bytes);
         (filling.plan.rows, len, packed.map_or(0, |p| p.level))
     };
-    let stored = rows(Duration::ZERO);
+    let stored = rows(PackedFormat::RowBinary, Duration::ZERO);
     let show = |name: &str, (rows, len, level): (u64, u64, i32)| {
         println!(
             "{{\"body\": \"{name}\", \"rows\": {rows}, \"bytes\": {len}, \"limit\": {bytes}, \
@@ -137,11 +138,14 @@ fn pack(bytes: u64) {
     };
     show("stored", stored);
     // The flusher grants an eighth of the pause between two requests: 7.9 s of 63.
-    for seconds in [1, 8] {
-        rows(Duration::from_secs(seconds));
-        show(
-            &format!("packed within {seconds} s"),
-            rows(Duration::from_secs(seconds)),
-        );
+    for format in [PackedFormat::RowBinary, PackedFormat::Native] {
+        for seconds in [1, 8] {
+            let patience = Duration::from_secs(seconds);
+            rows(format, patience);
+            show(
+                &format!("packed as {} within {seconds} s", format.name()),
+                rows(format, patience),
+            );
+        }
     }
 }

@@ -73,6 +73,7 @@ impl Fixture {
                 bytes,
             },
             patience,
+            format: PackedFormat::RowBinary,
             only_full,
             stop: &|| false,
         };
@@ -178,6 +179,7 @@ fn a_stop_ends_the_packing() {
             bytes: 64 << 10,
         },
         patience: PATIENCE,
+        format: PackedFormat::RowBinary,
         only_full: false,
         stop: &stop,
     };
@@ -189,12 +191,28 @@ fn a_stop_ends_the_packing() {
 fn rows_beyond_a_sorted_run_are_packed_too() {
     let f = Fixture::new(6);
     let all = f.fill(u64::MAX, PATIENCE, false).unwrap();
+    let packing = Packing {
+        format: PackedFormat::RowBinary,
+        level: 1,
+    };
     let (mut spool, rows) = Spool::fill(f.queue.dir().path(), |out| {
         let blocks = f.queue.range_blocks(&all.plan.ranges);
         // Runs of about two blocks.
-        crate::flush::pack::pack_in_runs(blocks, 1, 150 << 10, out, &|| false)
+        crate::flush::pack::pack_in_runs(blocks, packing, 150 << 10, out, &|| false)
     })
     .unwrap();
     assert_eq!(rows, all.plan.rows);
     assert_eq!(unpacked(&mut spool), f.expected(&all));
+}
+
+#[test]
+fn a_body_that_takes_longer_to_pack_than_the_slot_is_away_goes_out_as_stored() {
+    let f = Fixture::new(60);
+    let limit = 256 << 10;
+    let plain = f.fill(limit, Duration::ZERO, false).unwrap();
+    // A microsecond for some 4 MB of rows.
+    let hasty = f.fill(limit, Duration::from_micros(1), false).unwrap();
+    assert!(hasty.packed.is_none());
+    assert_eq!(hasty.plan.rows, plain.plan.rows);
+    assert!(hasty.plan.full);
 }

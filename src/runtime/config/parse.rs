@@ -6,6 +6,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{KafkaStart, QuarantineFull};
+use crate::queue::PackedFormat;
 
 pub(super) const KIB: u64 = 1 << 10;
 pub(super) const MIB: u64 = 1 << 20;
@@ -96,6 +97,14 @@ pub(super) fn quarantine_full(text: &str) -> Parsed<QuarantineFull> {
         "pause" => Ok(QuarantineFull::Pause),
         "drop-oldest" => Ok(QuarantineFull::DropOldest),
         _ => Err("pause or drop-oldest".into()),
+    }
+}
+
+pub(super) fn packed_format(text: &str) -> Parsed<PackedFormat> {
+    match text.trim() {
+        "rowbinary" => Ok(PackedFormat::RowBinary),
+        "native" => Ok(PackedFormat::Native),
+        _ => Err("rowbinary or native".into()),
     }
 }
 
