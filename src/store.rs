@@ -154,6 +154,9 @@ impl<'a, G: Group> Store<'a, G> {
                 self.resolve_absent()?;
             }
             self.bound();
+            if !self.unsynced {
+                self.queue.renew_if_due()?;
+            }
         }
     }
 

@@ -61,8 +61,9 @@ impl Queue {
             cut: false,
         };
         let moved = self.lanes_with(&state.lanes, &batch, |lane, range| lane.sealed = range.to);
+        let trees = self.trees()?;
         let written =
-            (&self.batches, &self.lanes, &self.meta).transaction(|(batches, lanes, meta)| {
+            (&trees.batches, &trees.lanes, &trees.meta).transaction(|(batches, lanes, meta)| {
                 batches.insert(&layout::seq_key(seq), json(&batch))?;
                 for lane in &moved {
                     lanes.insert(&layout::lane_key(lane.id), json(lane))?;
@@ -98,8 +99,9 @@ impl Queue {
     pub fn update_batch(&self, batch: &Batch) -> Result<(), QueueError> {
         self.check()?;
         let mut state = self.state();
+        let trees = self.trees()?;
         self.guard(super::put_json(
-            &self.batches,
+            &trees.batches,
             &layout::seq_key(batch.seq),
             batch,
         ))?;
@@ -133,19 +135,21 @@ impl Queue {
         acked.counted = true;
         let mut state = self.state();
         self.count_appended(&mut state)?;
-        let counts = self.guard(Self::stored_rows(&state, rows).onto(&self.counts))?;
+        let trees = self.trees()?;
+        let counts = self.guard(Self::stored_rows(&state, rows).onto(&trees.counts))?;
         let changed = self.lanes_with(&state.lanes, &acked, |lane, range| {
             lane.rows -= range.rows;
             lane.bytes -= range.bytes;
         });
-        let trees = (&self.batches, &self.lanes, &self.counts);
-        let written = trees.transaction(|(batches, lanes, count_tree)| {
-            batches.insert(&layout::seq_key(acked.seq), json(&acked))?;
-            for lane in &changed {
-                lanes.insert(&layout::lane_key(lane.id), json(lane))?;
-            }
-            counts::insert(count_tree, &counts)
-        });
+        let written = (&trees.batches, &trees.lanes, &trees.counts).transaction(
+            |(batches, lanes, count_tree)| {
+                batches.insert(&layout::seq_key(acked.seq), json(&acked))?;
+                for lane in &changed {
+                    lanes.insert(&layout::lane_key(lane.id), json(lane))?;
+                }
+                counts::insert(count_tree, &counts)
+            },
+        );
         self.transaction_result("acknowledge a batch in", written)?;
         state.lanes.extend(changed.into_iter().map(|l| (l.id, l)));
         state.batches.insert(acked.seq, acked);
@@ -173,7 +177,8 @@ impl Queue {
         if !in_order {
             return Ok(false);
         }
-        let written = (&self.batches, &self.lanes).transaction(|(batches, lanes)| {
+        let trees = self.trees()?;
+        let written = (&trees.batches, &trees.lanes).transaction(|(batches, lanes)| {
             batches.remove(&layout::seq_key(batch.seq))?;
             for lane in &back {
                 lanes.insert(&layout::lane_key(lane.id), json(lane))?;
@@ -209,16 +214,21 @@ impl Queue {
                 if block.first >= range.to {
                     break;
                 }
+                let trees = self.trees()?;
                 self.guard(
-                    self.blocks
+                    trees
+                        .blocks
                         .remove(layout::key(range.lane, block.first))
                         .map_err(QueueError::store("remove from")),
                 )?;
+                self.churned(block.frame_len as usize);
                 at = block.next;
             }
         }
+        let trees = self.trees()?;
         self.guard(
-            self.batches
+            trees
+                .batches
                 .remove(layout::seq_key(batch.seq))
                 .map_err(QueueError::store("remove from")),
         )?;

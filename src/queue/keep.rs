@@ -30,7 +30,8 @@ impl Queue {
             // A person looked: what may be stored is as old as that.
             batch.ambiguous_ms = now_ms;
             let key = layout::seq_key(seq);
-            self.guard(super::put_json(&self.batches, &key, &batch))?;
+            let trees = self.trees()?;
+            self.guard(super::put_json(&trees.batches, &key, &batch))?;
             state.batches.insert(seq, batch.clone());
             batch
         };
@@ -70,7 +71,8 @@ impl Queue {
                 lane.rows += range.rows;
                 lane.bytes += range.bytes;
             });
-            let written = (&self.batches, &self.lanes).transaction(|(batches, lanes)| {
+            let trees = self.trees()?;
+            let written = (&trees.batches, &trees.lanes).transaction(|(batches, lanes)| {
                 batches.insert(&layout::seq_key(again.seq), json(&again))?;
                 for lane in &changed {
                     lanes.insert(&layout::lane_key(lane.id), json(lane))?;

@@ -41,7 +41,8 @@ impl Queue {
         let mut state = self.state();
         let id = LaneId(state.next_lane);
         let lane = Lane::new(id, topic, partition, start);
-        let written = (&self.lanes, &self.meta).transaction(|(lanes, meta)| {
+        let trees = self.trees()?;
+        let written = (&trees.lanes, &trees.meta).transaction(|(lanes, meta)| {
             lanes.insert(&layout::lane_key(id), json(&lane))?;
             meta.insert(b"next_lane", json(&(id.0 + 1)))?;
             Ok(())
@@ -95,7 +96,9 @@ impl Queue {
             entries.push((layout::key(lane, entry.offset), value));
         }
         self.appended.fetch_add(1, Ordering::SeqCst);
-        let written = (&self.blocks, &self.lanes, &self.quarantine, &self.meta).transaction(
+        self.churned(value.as_ref().map_or(0, Vec::len));
+        let trees = self.trees()?;
+        let written = (&trees.blocks, &trees.lanes, &trees.quarantine, &trees.meta).transaction(
             |(blocks, lanes, quarantine, meta)| {
                 if let Some(value) = &value {
                     blocks.insert(&layout::key(lane, block.first), value.as_slice())?;
@@ -191,7 +194,8 @@ impl Queue {
         let mut totals = state.quarantine;
         let mut entries = Vec::new();
         let range = layout::key(lane, drop.start)..layout::key(lane, drop.end.max(drop.start));
-        for entry in self.quarantine.range(range) {
+        let trees = self.trees()?;
+        for entry in trees.quarantine.range(range) {
             let (key, value) = entry.map_err(QueueError::store("read"))?;
             totals.remove(&value);
             entries.push(key);
@@ -200,28 +204,28 @@ impl Queue {
         if drop.end >= updated.next && drop.start < updated.next {
             updated.next = drop.start.max(updated.eligible);
         }
-        let counts = changes.onto(&self.counts)?;
-        let trees = (
-            &self.blocks,
-            &self.lanes,
-            &self.quarantine,
-            &self.meta,
-            &self.counts,
-        );
-        let written = trees.transaction(|(blocks, lanes, quarantine, meta, count_tree)| {
-            for first in &dropped {
-                blocks.remove(&layout::key(lane, *first))?;
-            }
-            counts::insert(count_tree, &counts)?;
-            for key in &entries {
-                quarantine.remove(key)?;
-            }
-            if !entries.is_empty() {
-                meta.insert(super::quarantine::TOTALS, json(&totals))?;
-            }
-            lanes.insert(&layout::lane_key(lane), json(&updated))?;
-            Ok(())
-        });
+        let counts = changes.onto(&trees.counts)?;
+        let written = (
+            &trees.blocks,
+            &trees.lanes,
+            &trees.quarantine,
+            &trees.meta,
+            &trees.counts,
+        )
+            .transaction(|(blocks, lanes, quarantine, meta, count_tree)| {
+                for first in &dropped {
+                    blocks.remove(&layout::key(lane, *first))?;
+                }
+                counts::insert(count_tree, &counts)?;
+                for key in &entries {
+                    quarantine.remove(key)?;
+                }
+                if !entries.is_empty() {
+                    meta.insert(super::quarantine::TOTALS, json(&totals))?;
+                }
+                lanes.insert(&layout::lane_key(lane), json(&updated))?;
+                Ok(())
+            });
         self.transaction_result("settle a tail of", written)?;
         state.quarantine = totals;
         state.lanes.insert(lane, updated);
@@ -251,8 +255,9 @@ impl Queue {
     /// # Errors
     /// [`QueueError`] if it cannot be read.
     pub fn eligible_next(&self, topic: &str, partition: i32) -> Result<Option<i64>, QueueError> {
+        let trees = self.trees()?;
         let kept: Option<i64> =
-            super::get_json(&self.partitions, &partition_key(topic, partition))?;
+            super::get_json(&trees.partitions, &partition_key(topic, partition))?;
         let lanes = self.state();
         let live = lanes
             .lanes
@@ -284,8 +289,9 @@ impl Queue {
         let mut updated = current.clone();
         change(&mut updated);
         if updated != *current {
+            let trees = self.trees()?;
             self.guard(super::put_json(
-                &self.lanes,
+                &trees.lanes,
                 &layout::lane_key(lane),
                 &updated,
             ))?;
@@ -301,9 +307,10 @@ impl Queue {
             return Ok(());
         };
         let key = partition_key(&current.topic, current.partition);
-        let kept: Option<i64> = super::get_json(&self.partitions, &key)?;
+        let trees = self.trees()?;
+        let kept: Option<i64> = super::get_json(&trees.partitions, &key)?;
         let eligible = kept.unwrap_or(0).max(current.eligible);
-        let written = (&self.lanes, &self.partitions).transaction(|(lanes, partitions)| {
+        let written = (&trees.lanes, &trees.partitions).transaction(|(lanes, partitions)| {
             lanes.remove(&layout::lane_key(lane))?;
             partitions.insert(key.as_slice(), json(&eligible))?;
             Ok(())

@@ -36,6 +36,7 @@ mod origin;
 mod plan;
 mod quarantine;
 mod records;
+mod renew;
 pub mod repair;
 mod summary;
 mod trees;
@@ -45,7 +46,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, RwLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -64,6 +65,7 @@ pub use layout::BlockHeader;
 pub use origin::Adopted;
 pub use plan::{Plan, SealBounds};
 pub use quarantine::{Page, Position, QuarantineEntry, QuarantineTotals, Retried, Which};
+pub use renew::Opened;
 pub use summary::Summary;
 pub use trees::{Block, StoredBlock, Trees};
 pub use verify::{Damage, Lost, Verified, unpack, verify};
@@ -76,14 +78,9 @@ use records::{get_json, json, put_json};
 
 /// The queue of one data dir. Threads share it by reference.
 pub struct Queue {
-    db: sled::Db,
-    meta: sled::Tree,
-    lanes: sled::Tree,
-    blocks: sled::Tree,
-    batches: sled::Tree,
-    quarantine: sled::Tree,
-    partitions: sled::Tree,
-    counts: sled::Tree,
+    trees: RwLock<Option<Trees>>,
+    /// Bytes of blocks written and removed since sled was opened (renew.rs).
+    churned: AtomicU64,
     /// sled's data file. Opened once, before the first write: an fsync error is reported once to
     /// each descriptor, so a later one could miss it.
     data_file: File,
@@ -134,7 +131,8 @@ impl Queue {
         self.count_appended(&mut self.state())?;
         let covered = self.appended.load(Ordering::SeqCst);
         let sync = self.number_sync()?;
-        self.guard(self.db.flush().map_err(QueueError::store("flush")))?;
+        let flushed = self.trees()?.db.flush();
+        self.guard(flushed.map_err(QueueError::store("flush")))?;
         let synced = self.data_file.sync_all();
         self.guard(synced.map_err(|e| QueueError::io("cannot sync", &self.dir.queue_path(), e)))?;
         self.guard(dir::sync_side_files(&self.dir, &mut self.side_files()))?;
@@ -147,7 +145,8 @@ impl Queue {
     fn number_sync(&self) -> Result<u64, QueueError> {
         let mut syncs = self.syncs.lock().expect("BUG: a sync panicked");
         let next = *syncs + 1;
-        self.guard(put_json(&self.meta, SYNCS, &next))?;
+        let trees = self.trees()?;
+        self.guard(put_json(&trees.meta, SYNCS, &next))?;
         *syncs = next;
         Ok(next)
     }
@@ -162,7 +161,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError`] if it cannot be read or is not what it should be.
     pub fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, QueueError> {
-        get_json(&self.meta, name.as_bytes())
+        get_json(&self.trees()?.meta, name.as_bytes())
     }
 
     /// Keeps a small record under `name`. Durable after [`Queue::sync`].
@@ -171,7 +170,8 @@ impl Queue {
     /// [`QueueError`] if it cannot be written; the queue is then poisoned.
     pub fn save<T: Serialize>(&self, name: &str, value: &T) -> Result<(), QueueError> {
         self.check()?;
-        self.guard(put_json(&self.meta, name.as_bytes(), value))
+        let trees = self.trees()?;
+        self.guard(put_json(&trees.meta, name.as_bytes(), value))
     }
 
     /// Every block with its frame, lane after lane in offset order, read one at a time.
@@ -180,7 +180,11 @@ impl Queue {
         // Not sled's own iterator: a long one pins memory without bound.
         std::iter::from_fn(move || {
             let from = at.take()?;
-            match self.blocks.range(from..).next()? {
+            let trees = match self.trees() {
+                Ok(trees) => trees,
+                Err(e) => return Some(Err(e)),
+            };
+            match trees.blocks.range(from..).next()? {
                 Err(e) => Some(Err(QueueError::store("read")(e))),
                 Ok((key, value)) => {
                     let mut after = key.to_vec();
@@ -212,7 +216,8 @@ impl Queue {
         lane: LaneId,
         from: i64,
     ) -> Result<Option<(BlockHeader, sled::IVec)>, QueueError> {
-        let found = self
+        let trees = self.trees()?;
+        let found = trees
             .blocks
             .range(layout::key(lane, from)..layout::key(lane, i64::MAX))
             .next();

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, RwLock};
 
 use super::counts::{self, ByLane, Window};
 use super::high_water::HighWater;
 use super::layout::FORMAT;
 use super::records::{get_json, put_json, read_all};
-use super::{Batch, DataDir, Lane, QuarantineTotals, Queue, QueueError, State, dir, quarantine};
+use super::{
+    Batch, DataDir, Lane, QuarantineTotals, Queue, QueueError, State, Trees, dir, quarantine,
+};
 use crate::runtime::clock::now_ms;
 
 impl Queue {
@@ -19,9 +21,9 @@ impl Queue {
     /// [`QueueError`] if sled cannot open it, its version is unknown, or a record is damaged.
     pub fn open(dir: DataDir) -> Result<Queue, QueueError> {
         let (db, data_file) = dir::open_sled(&dir)?;
-        let tree = |name: &str| db.open_tree(name).map_err(QueueError::store("open"));
-        let meta = tree("meta")?;
-        let format: Option<u32> = get_json(&meta, b"format")?;
+        let trees = Trees::from_db(db)?;
+        let meta = &trees.meta;
+        let format: Option<u32> = get_json(meta, b"format")?;
         match format {
             Some(FORMAT) => {}
             Some(found) => {
@@ -31,45 +33,37 @@ impl Queue {
                     known: FORMAT,
                 });
             }
-            None => put_json(&meta, b"format", &FORMAT)?,
+            None => put_json(meta, b"format", &FORMAT)?,
         }
         let high_water = HighWater::open(&dir)?;
-        let syncs = high_water.check(&dir, &meta)?;
-        let installation = match get_json(&meta, b"installation")? {
+        let syncs = high_water.check(&dir, meta)?;
+        let installation = match get_json(meta, b"installation")? {
             Some(id) => id,
             None => {
                 let id = new_installation_id();
-                put_json(&meta, b"installation", &id)?;
+                put_json(meta, b"installation", &id)?;
                 id
             }
         };
-        let lanes = tree("lanes")?;
-        let batches = tree("batches")?;
         let mut state = State {
             lanes: BTreeMap::new(),
             batches: BTreeMap::new(),
-            next_lane: get_json(&meta, b"next_lane")?.unwrap_or(1),
-            next_batch: get_json(&meta, b"next_batch")?.unwrap_or(1),
+            next_lane: get_json(meta, b"next_lane")?.unwrap_or(1),
+            next_batch: get_json(meta, b"next_batch")?.unwrap_or(1),
             quarantine: QuarantineTotals::default(),
             uncounted: ByLane::new(),
             keep_counts: counts::KEEP,
             window: Window::around(now_ms(), counts::KEEP),
         };
-        for lane in read_all::<Lane>(&lanes, "lane")? {
+        for lane in read_all::<Lane>(&trees.lanes, "lane")? {
             state.lanes.insert(lane.id, lane);
         }
-        for batch in read_all::<Batch>(&batches, "batch")? {
+        for batch in read_all::<Batch>(&trees.batches, "batch")? {
             state.batches.insert(batch.seq, batch);
         }
         let queue = Queue {
-            blocks: tree("blocks")?,
-            quarantine: tree("quarantine")?,
-            partitions: tree("partitions")?,
-            counts: tree("counts")?,
-            db,
-            meta,
-            lanes,
-            batches,
+            trees: RwLock::new(Some(trees)),
+            churned: AtomicU64::new(0),
             data_file,
             side_files: Mutex::default(),
             failed: OnceLock::new(),
@@ -82,7 +76,7 @@ impl Queue {
             dir,
         };
         queue.note_origin()?;
-        queue.state().quarantine = match get_json(&queue.meta, quarantine::TOTALS)? {
+        queue.state().quarantine = match get_json(&queue.trees()?.meta, quarantine::TOTALS)? {
             Some(totals) => totals,
             None => queue.count_quarantine()?,
         };

@@ -82,6 +82,9 @@ impl Queue {
 
     /// Bytes of sled's files. They shrink little when rows leave; the space is used again.
     pub fn disk_bytes(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0)
+        self.trees()
+            .ok()
+            .and_then(|trees| trees.db.size_on_disk().ok())
+            .unwrap_or(0)
     }
 }

@@ -5,6 +5,7 @@ use crate::minutes::Minutes;
 use crate::record::Quarantined;
 
 mod model;
+mod renew;
 mod rescue;
 
 const ROWS: u32 = 10;
@@ -265,9 +266,17 @@ fn a_damaged_block_is_named_and_never_skipped() {
     let f = Fixture::new();
     let lane = f.lane(0, 3, 3);
     let key = layout::key(lane, 10);
-    let mut value = f.q().blocks.get(key).unwrap().unwrap().to_vec();
+    let mut value = f
+        .q()
+        .trees()
+        .unwrap()
+        .blocks
+        .get(key)
+        .unwrap()
+        .unwrap()
+        .to_vec();
     *value.last_mut().unwrap() ^= 1;
-    f.q().blocks.insert(key, value).unwrap();
+    f.q().trees().unwrap().blocks.insert(key, value).unwrap();
     let error = f
         .q()
         .seal(
@@ -287,7 +296,12 @@ fn a_missing_block_of_a_batch_is_noticed_before_its_body_ends() {
     let f = Fixture::new();
     let lane = f.lane(0, 3, 3);
     let batch = f.seal_all().unwrap();
-    f.q().blocks.remove(layout::key(lane, 10)).unwrap();
+    f.q()
+        .trees()
+        .unwrap()
+        .blocks
+        .remove(layout::key(lane, 10))
+        .unwrap();
     let mut sent = Vec::new();
     let mut body = f.q().body(&batch);
     assert!(std::io::Read::read_to_end(&mut body, &mut sent).is_err());
@@ -307,7 +321,12 @@ fn two_processes_cannot_have_one_data_dir() {
 #[test]
 fn a_layout_of_another_version_is_refused() {
     let mut f = Fixture::new();
-    put_json(&f.q().meta, b"format", &(layout::FORMAT + 1)).unwrap();
+    put_json(
+        &f.q().trees().unwrap().meta,
+        b"format",
+        &(layout::FORMAT + 1),
+    )
+    .unwrap();
     f.q().sync().unwrap();
     f.queue = None;
     let error = Queue::open(DataDir::lock(f.dir.path()).unwrap())

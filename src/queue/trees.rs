@@ -6,12 +6,11 @@ use std::path::Path;
 
 use super::high_water::HighWater;
 use super::layout::{self, BlockHeader};
-use super::{Batch, DataDir, Lane, Queue, QueueError, dir};
+use super::{Batch, DataDir, Lane, QueueError, dir};
 use crate::minutes::Minutes;
 use crate::record::LaneId;
 
 /// Handles of all trees.
-#[derive(Clone)]
 pub struct Trees {
     pub(super) db: sled::Db,
     pub(super) meta: sled::Tree,
@@ -24,20 +23,6 @@ pub struct Trees {
 }
 
 impl Trees {
-    /// Of an open queue.
-    pub fn of(queue: &Queue) -> Trees {
-        Trees {
-            db: queue.db.clone(),
-            meta: queue.meta.clone(),
-            lanes: queue.lanes.clone(),
-            blocks: queue.blocks.clone(),
-            batches: queue.batches.clone(),
-            quarantine: queue.quarantine.clone(),
-            partitions: queue.partitions.clone(),
-            counts: queue.counts.clone(),
-        }
-    }
-
     /// Of the queue in `dir`, whatever its records look like. sled may write its own snapshot; no
     /// record is changed.
     ///
@@ -71,7 +56,7 @@ impl Trees {
         })
     }
 
-    fn from_db(db: sled::Db) -> Result<Trees, QueueError> {
+    pub(super) fn from_db(db: sled::Db) -> Result<Trees, QueueError> {
         let tree = |name: &str| db.open_tree(name).map_err(QueueError::store("open"));
         Ok(Trees {
             meta: tree("meta")?,

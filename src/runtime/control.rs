@@ -20,7 +20,7 @@ use super::shutdown::Shutdown;
 use crate::flush::Question;
 use crate::minutes::Span;
 use crate::quarantine::ask::Ask;
-use crate::queue::{self, DataDir, SOCKET_FILE, Selection, Trees};
+use crate::queue::{self, DataDir, SOCKET_FILE, Selection};
 use crate::sink::MinutesQuery;
 
 /// How long a stop request may go unnoticed.
@@ -175,12 +175,13 @@ fn carry_out(
     shutdown: &Shutdown,
 ) -> anyhow::Result<serde_json::Value> {
     let stop = || shutdown.requested();
-    let trees = || Trees::of(report.queue);
+    // While it reads, sled is not opened anew.
+    let trees = || report.queue.trees();
     Ok(match request {
         Request::Status => serde_json::to_value(report.status()?)?,
-        Request::Verify => serde_json::to_value(queue::verify(&trees(), true, &stop)?)?,
+        Request::Verify => serde_json::to_value(queue::verify(&*trees()?, true, &stop)?)?,
         Request::Export { selection, path } => {
-            let done = queue::export_to_file(&trees(), selection, true, &path, &stop)?;
+            let done = queue::export_to_file(&*trees()?, selection, true, &path, &stop)?;
             serde_json::to_value(done)?
         }
         Request::RetryBatch { seq } => {

@@ -159,11 +159,12 @@ impl Queue {
         let end = chunk::key(prefix, chunk::MINUTES, minutes.end / 60);
         let mut from = chunk::key(prefix, chunk::MINUTES, minutes.start / 60);
         loop {
+            let trees = self.trees()?;
             // All chunks of the day of the first one.
             let mut day = None;
             let mut gone = Vec::new();
             let mut changes = Changes::default();
-            for entry in self.counts.range(from.clone()..end.clone()).take(24) {
+            for entry in trees.counts.range(from.clone()..end.clone()).take(24) {
                 let (key, value) = entry.map_err(QueueError::store("read"))?;
                 let first = chunk::parse_key(&key).and_then(|k| chunk::span(k.kind, k.number, 0));
                 let first = first.ok_or_else(|| no_count(&key))?;
@@ -181,8 +182,8 @@ impl Queue {
             };
             from.clone_from(last);
             from.push(0);
-            let sums = changes.onto(&self.counts)?;
-            let written = self.counts.transaction(|counts| {
+            let sums = changes.onto(&trees.counts)?;
+            let written = trees.counts.transaction(|counts| {
                 for key in &gone {
                     counts.remove(key.as_slice())?;
                 }
@@ -194,7 +195,8 @@ impl Queue {
 
     /// What the keys of the first partition at or above `at` begin with.
     fn partition_from(&self, at: &[u8]) -> Result<Option<Vec<u8>>, QueueError> {
-        let Some(entry) = self.counts.range(at..).next() else {
+        let trees = self.trees()?;
+        let Some(entry) = trees.counts.range(at..).next() else {
             return Ok(None);
         };
         let (key, _) = entry.map_err(QueueError::store("read"))?;
@@ -223,8 +225,9 @@ impl Queue {
             lane.counted = lane.next;
             counted.push(lane);
         }
-        let chunks = self.guard(changes.onto(&self.counts))?;
-        let written = (&self.counts, &self.lanes).transaction(|(counts, lanes)| {
+        let trees = self.trees()?;
+        let chunks = self.guard(changes.onto(&trees.counts))?;
+        let written = (&trees.counts, &trees.lanes).transaction(|(counts, lanes)| {
             for lane in &counted {
                 lanes.insert(&layout::lane_key(lane.id), json(lane))?;
             }
@@ -302,7 +305,8 @@ impl Queue {
 
     /// Begins the counts anew, with what is queued now: those of a copy are its original's.
     pub(super) fn recount(&self, now_ms: u64) -> Result<(), QueueError> {
-        self.guard(self.counts.clear().map_err(QueueError::store("clear")))?;
+        let trees = self.trees()?;
+        self.guard(trees.counts.clear().map_err(QueueError::store("clear")))?;
         self.save(SINCE, &now_ms)?;
         let lanes: Vec<LaneId> = self.state().lanes.keys().copied().collect();
         for lane in lanes {

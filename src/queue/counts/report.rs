@@ -213,7 +213,8 @@ impl Queue {
         let mut at = prefix.to_vec();
         let mut end = prefix.to_vec();
         end.push(u8::MAX);
-        while let Some(entry) = self.counts.range(at..end.clone()).next() {
+        let trees = self.trees()?;
+        while let Some(entry) = trees.counts.range(at..end.clone()).next() {
             let (key, value) = entry.map_err(QueueError::store("read"))?;
             let parsed = chunk::parse_key(&key).ok_or_else(|| no_count(&key))?;
             name.get_or_insert_with(|| (parsed.topic.to_owned(), parsed.partition));

@@ -1,9 +1,7 @@
 //! What is counted, and when.
 
 use super::*;
-use crate::queue::{
-    BatchState, DataDir, PackedBlock, Retried, SealBounds, Trees, Which, repair, verify,
-};
+use crate::queue::{BatchState, DataDir, PackedBlock, Retried, SealBounds, Which, repair, verify};
 
 const NOW: u64 = 1_700_000_000_000;
 const MINUTE: u32 = (NOW / 60_000) as u32;
@@ -94,7 +92,7 @@ impl Fixture {
     }
 
     fn assert_balanced(&self) {
-        let found = verify(&Trees::of(self.q()), false, &|| false).unwrap();
+        let found = verify(&self.q().trees().unwrap(), false, &|| false).unwrap();
         assert_eq!(found.damage, []);
     }
 }
@@ -293,10 +291,17 @@ fn timestamps_of_all_times_cost_no_more_than_the_bound() {
         f.append(lane, part);
     }
     f.q().sync().unwrap();
-    let chunks = f.q().counts.len();
+    let chunks = f.q().trees().unwrap().counts.len();
     let bound = 24 * (window.to - window.from) / DAY + 829;
     assert!(chunks as u32 <= bound, "{chunks} of {bound}");
-    let bytes: usize = f.q().counts.iter().map(|e| e.unwrap().1.len()).sum();
+    let bytes: usize = f
+        .q()
+        .trees()
+        .unwrap()
+        .counts
+        .iter()
+        .map(|e| e.unwrap().1.len())
+        .sum();
     assert!(bytes < 1 << 20, "{bytes}");
     f.assert_balanced();
 }
@@ -325,8 +330,13 @@ fn what_repair_cannot_save_is_counted_as_lost() {
     f.append(lane, &[MINUTE; 4]);
     f.append(lane, &[MINUTE + 1; 5]);
     f.q().sync().unwrap();
-    f.q().blocks.insert(layout::key(lane, 3), b"x").unwrap();
-    let found = verify(&Trees::of(f.q()), false, &|| false).unwrap();
+    f.q()
+        .trees()
+        .unwrap()
+        .blocks
+        .insert(layout::key(lane, 3), b"x")
+        .unwrap();
+    let found = verify(&f.q().trees().unwrap(), false, &|| false).unwrap();
     let words: Vec<&str> = found.damage.iter().map(|d| d.what.as_str()).collect();
     let of_counts = words.iter().find(|w| w.contains("are counted"));
     assert!(

@@ -126,7 +126,8 @@ impl Queue {
         if entries.is_empty() {
             return Ok(());
         }
-        let written = (&self.quarantine, &self.meta).transaction(|(quarantine, meta)| {
+        let trees = self.trees()?;
+        let written = (&trees.quarantine, &trees.meta).transaction(|(quarantine, meta)| {
             for entry in entries {
                 quarantine.remove(&layout::key(entry.lane, entry.message.offset))?;
             }

@@ -132,7 +132,8 @@ impl Queue {
             Some(Position(lane, offset)) => Bound::Excluded(layout::key(LaneId(lane), offset)),
         };
         let range = (from, Bound::<[u8; 12]>::Unbounded);
-        let Some(found) = self.quarantine.range(range).next() else {
+        let trees = self.trees()?;
+        let Some(found) = trees.quarantine.range(range).next() else {
             return Ok(None);
         };
         let (key, value) = found.map_err(QueueError::store("read"))?;

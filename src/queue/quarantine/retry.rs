@@ -89,7 +89,8 @@ impl Queue {
             .map(|(entry, _)| layout::key(entry.lane, entry.message.offset))
             .collect();
         // Not counted as an append that a commit waits for: no commit covers it.
-        let written = (&self.blocks, &self.lanes, &self.quarantine, &self.meta).transaction(
+        let trees = self.trees()?;
+        let written = (&trees.blocks, &trees.lanes, &trees.quarantine, &trees.meta).transaction(
             |(blocks, lanes, quarantine, meta)| {
                 blocks.insert(&layout::key(id, 0), value.as_slice())?;
                 lanes.insert(&layout::lane_key(id), json(&lane))?;

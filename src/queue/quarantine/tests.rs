@@ -3,7 +3,7 @@
 use super::*;
 use crate::ingest::row;
 use crate::minutes::Minutes;
-use crate::queue::{DataDir, PackedBlock, SealBounds, Trees, verify};
+use crate::queue::{DataDir, PackedBlock, SealBounds, verify};
 use crate::record::{LaneId, Quarantined};
 
 const PLAIN: &[u8] = include_bytes!("../../../data/golden/plain.capnp");
@@ -100,7 +100,7 @@ fn masked_bytes_are_kept_with_their_place_over_a_reopen() {
 fn an_older_queue_without_totals_is_counted() {
     let mut f = Fixture::new();
     f.lane(0, 1, &[b"a", b"b"], 2);
-    f.q().meta.remove(TOTALS).unwrap();
+    f.q().trees().unwrap().meta.remove(TOTALS).unwrap();
     f.q().sync().unwrap();
     f.reopen();
     assert_eq!(f.q().quarantine_totals().entries, 2);
@@ -226,7 +226,7 @@ fn entries_with_bytes_and_retried_rows_are_whole_to_verify() {
     f.retry();
     f.q().sync().unwrap();
     f.reopen();
-    let found = verify(&Trees::of(f.q()), false, &|| false).unwrap();
+    let found = verify(&f.q().trees().unwrap(), false, &|| false).unwrap();
     assert!(found.damage.is_empty(), "{:?}", found.damage);
     assert_eq!((found.quarantined, found.rows), (2, 1));
 }
@@ -236,9 +236,22 @@ fn a_damaged_entry_is_named() {
     let f = Fixture::new();
     let lane = f.lane(0, 1, &[b"message"], 1);
     let key = layout::key(lane, 0);
-    let mut value = f.q().quarantine.get(key).unwrap().unwrap().to_vec();
+    let mut value = f
+        .q()
+        .trees()
+        .unwrap()
+        .quarantine
+        .get(key)
+        .unwrap()
+        .unwrap()
+        .to_vec();
     value.pop();
-    f.q().quarantine.insert(key, value).unwrap();
+    f.q()
+        .trees()
+        .unwrap()
+        .quarantine
+        .insert(key, value)
+        .unwrap();
     let error = f.q().quarantine_page(Which::default()).unwrap_err();
     assert!(error.to_string().contains("offset 0 of lane"), "{error}");
 }

@@ -46,6 +46,8 @@ enum Op {
     RetryQuarantined,
     /// What was written reaches the files without a sync.
     Spill,
+    /// sled is opened anew under the queue.
+    Renew,
     /// The process dies.
     Crash,
     /// It stops in good order and starts again.
@@ -102,6 +104,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Release),
         1 => Just(Op::RetryQuarantined),
         2 => Just(Op::Spill),
+        2 => Just(Op::Renew),
         3 => Just(Op::Crash),
         1 => Just(Op::Restart),
     ]

@@ -50,7 +50,7 @@ fn filled() -> (Fixture, [LaneId; 2]) {
 }
 
 fn look(f: &Fixture) -> Verified {
-    verify(&Trees::of(f.q()), false, &|| false).unwrap()
+    verify(&f.q().trees().unwrap(), false, &|| false).unwrap()
 }
 
 fn complaints(f: &Fixture) -> String {
@@ -76,11 +76,19 @@ fn a_bit_flipped_in_any_block_is_named_with_its_offsets_and_the_rest_is_whole() 
         .flat_map(|l| [0, 10, 20, 30, 40].map(|o| (*l, o)))
     {
         let key = layout::key(lane, first);
-        let value = f.q().blocks.get(key).unwrap().unwrap().to_vec();
+        let value = f
+            .q()
+            .trees()
+            .unwrap()
+            .blocks
+            .get(key)
+            .unwrap()
+            .unwrap()
+            .to_vec();
         for at in [0, 5, 17, value.len() - 1] {
             let mut bad = value.clone();
             bad[at] ^= 4;
-            f.q().blocks.insert(key, bad).unwrap();
+            f.q().trees().unwrap().blocks.insert(key, bad).unwrap();
             let found = look(&f);
             assert_eq!(found.blocks, 9);
             let lost = found.damage[0].lost.clone().unwrap();
@@ -91,7 +99,7 @@ fn a_bit_flipped_in_any_block_is_named_with_its_offsets_and_the_rest_is_whole() 
                 found.damage
             );
         }
-        f.q().blocks.insert(key, value).unwrap();
+        f.q().trees().unwrap().blocks.insert(key, value).unwrap();
     }
     assert_eq!(look(&f).damage, []);
 }
@@ -99,7 +107,12 @@ fn a_bit_flipped_in_any_block_is_named_with_its_offsets_and_the_rest_is_whole() 
 #[test]
 fn a_block_that_is_missing_is_missed() {
     let (f, lanes) = filled();
-    f.q().blocks.remove(layout::key(lanes[0], 10)).unwrap();
+    f.q()
+        .trees()
+        .unwrap()
+        .blocks
+        .remove(layout::key(lanes[0], 10))
+        .unwrap();
     let words = complaints(&f);
     assert!(words.contains("40 rows"), "{words}");
     assert!(words.contains("batch 1: 10 rows"), "{words}");
@@ -109,13 +122,23 @@ fn a_block_that_is_missing_is_missed() {
 fn a_block_with_other_rows_under_a_right_checksum_is_found() {
     let (f, lanes) = filled();
     let key = layout::key(lanes[0], 10);
-    let value = f.q().blocks.get(key).unwrap().unwrap().to_vec();
+    let value = f
+        .q()
+        .trees()
+        .unwrap()
+        .blocks
+        .get(key)
+        .unwrap()
+        .unwrap()
+        .to_vec();
     let (mut header, _) = layout::read_block(&key, &value).unwrap();
     let minutes = layout::read_minutes(&header, &value).unwrap();
     let raw = rows_from(11, ROWS);
     let frame = zstd::bulk::compress(&raw, 1).unwrap();
     header.frame_len = frame.len() as u32;
     f.q()
+        .trees()
+        .unwrap()
         .blocks
         .insert(key, layout::write_block(&header, &minutes, &frame))
         .unwrap();
@@ -126,6 +149,8 @@ fn a_block_with_other_rows_under_a_right_checksum_is_found() {
     );
     header.rows += 1;
     f.q()
+        .trees()
+        .unwrap()
         .blocks
         .insert(key, layout::write_block(&header, &minutes, &frame))
         .unwrap();
@@ -136,12 +161,26 @@ fn a_block_with_other_rows_under_a_right_checksum_is_found() {
 fn records_that_are_no_records_are_named() {
     let (f, lanes) = filled();
     f.q()
+        .trees()
+        .unwrap()
         .lanes
         .insert(layout::lane_key(lanes[0]), b"{")
         .unwrap();
-    f.q().batches.insert(layout::seq_key(1), b"[]").unwrap();
-    f.q().meta.insert(b"attempt", b"\xff").unwrap();
     f.q()
+        .trees()
+        .unwrap()
+        .batches
+        .insert(layout::seq_key(1), b"[]")
+        .unwrap();
+    f.q()
+        .trees()
+        .unwrap()
+        .meta
+        .insert(b"attempt", b"\xff")
+        .unwrap();
+    f.q()
+        .trees()
+        .unwrap()
         .quarantine
         .insert(layout::key(lanes[1], 3), b"x")
         .unwrap();
@@ -163,7 +202,10 @@ fn an_export_writes_each_row_once_and_names_what_it_leaves_out() {
             format: Format::Rowbinary,
         };
         let mut out = Vec::new();
-        let done = export(&Trees::of(f.q()), selection, false, &mut out, &|| false).unwrap();
+        let done = export(&f.q().trees().unwrap(), selection, false, &mut out, &|| {
+            false
+        })
+        .unwrap();
         (out, done)
     };
     let whole: Vec<u8> = [rows_from(0, 50), rows_from(0, 50)].concat();
@@ -175,6 +217,8 @@ fn an_export_writes_each_row_once_and_names_what_it_leaves_out() {
     assert_eq!(written(What::All, None).1.rows, 100);
     assert_eq!(look(&f).damage, []);
     f.q()
+        .trees()
+        .unwrap()
         .blocks
         .insert(layout::key(lanes[1], 10), b"no block")
         .unwrap();
@@ -239,10 +283,17 @@ fn a_repair_saves_every_whole_block_and_names_the_offsets_of_the_others() {
     let token = f.q().sealed_batch().unwrap().token;
     let id = f.q().installation().to_owned();
     f.q()
+        .trees()
+        .unwrap()
         .blocks
         .insert(layout::key(lanes[0], 10), b"x")
         .unwrap();
-    f.q().blocks.remove(layout::key(lanes[1], 20)).unwrap();
+    f.q()
+        .trees()
+        .unwrap()
+        .blocks
+        .remove(layout::key(lanes[1], 20))
+        .unwrap();
     let done = repaired(&mut f);
     assert_eq!((done.blocks, done.rows), (8, 80));
     let lost: Vec<_> = done
@@ -265,12 +316,19 @@ fn a_repair_saves_every_whole_block_and_names_the_offsets_of_the_others() {
 #[test]
 fn a_repair_keeps_blocks_whose_lane_or_batch_is_lost_but_does_not_send_them() {
     let (mut f, lanes) = filled();
-    f.q().batches.insert(layout::seq_key(1), b"?").unwrap();
     f.q()
+        .trees()
+        .unwrap()
+        .batches
+        .insert(layout::seq_key(1), b"?")
+        .unwrap();
+    f.q()
+        .trees()
+        .unwrap()
         .lanes
         .insert(layout::lane_key(lanes[1]), b"?")
         .unwrap();
-    f.q().meta.remove(b"next_batch").unwrap();
+    f.q().trees().unwrap().meta.remove(b"next_batch").unwrap();
     let done = repaired(&mut f);
     assert_eq!(done.blocks, 10);
     assert_eq!(f.q().sealed_batch(), None);

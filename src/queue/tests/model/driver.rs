@@ -126,7 +126,8 @@ impl World {
                 self.stepped();
             }
             Op::RetryQuarantined => self.retry_quarantined(),
-            Op::Spill => drop(self.q().db.flush().unwrap()),
+            Op::Spill => drop(self.q().trees().unwrap().db.flush().unwrap()),
+            Op::Renew => assert!(self.q().renew_after(0).unwrap()),
             Op::Crash => self.crash(),
             Op::Restart => {
                 self.q().sync().unwrap();
@@ -274,7 +275,7 @@ impl World {
     }
 
     fn assert_whole(&self) {
-        let found = verify(&Trees::of(self.q()), false, &|| false).unwrap();
+        let found = verify(&self.q().trees().unwrap(), false, &|| false).unwrap();
         assert_eq!(found.damage, []);
     }
 

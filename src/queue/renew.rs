@@ -1,0 +1,82 @@
+//! Opening sled anew while the queue is in use.
+//!
+//! sled keeps a table of its pages beside its log, but writes it only when it opens, and reads all of
+//! the log that is younger: measured, 60 s after 10 GiB of rows were queued. So once enough was
+//! written, it is closed and opened between two operations; nobody is told, and a start never reads
+//! more than that.
+
+use std::ops::Deref;
+use std::sync::RwLockReadGuard;
+use std::sync::atomic::Ordering;
+
+use super::trees::guarded;
+use super::{Queue, QueueError, Trees, dir};
+
+/// Bytes of blocks, written and removed, after which sled is opened anew. Its log grows by up to twice
+/// as much, of which it reads half a GiB a second.
+pub const RENEW_BYTES: u64 = 256 << 20;
+
+/// The trees of an open queue. While somebody holds this, sled is not opened anew.
+pub struct Opened<'a>(RwLockReadGuard<'a, Option<Trees>>);
+
+impl Deref for Opened<'_> {
+    type Target = Trees;
+
+    fn deref(&self) -> &Trees {
+        self.0
+            .as_ref()
+            .expect("BUG: looked before it was handed out")
+    }
+}
+
+impl Queue {
+    /// The trees as they are open now.
+    ///
+    /// # Errors
+    /// [`QueueError::Poisoned`] if sled could not be opened anew.
+    pub fn trees(&self) -> Result<Opened<'_>, QueueError> {
+        // A thread may hold it several times: nobody ever waits for the other side of the lock, so
+        // none of its readers waits for more than an opening.
+        let trees = self.trees.read().expect("BUG: opening sled panicked");
+        if trees.is_none() {
+            self.check()?;
+        }
+        Ok(Opened(trees))
+    }
+
+    /// A block of so many bytes was written or removed.
+    pub(super) fn churned(&self, bytes: usize) {
+        self.churned.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Opens sled anew if [`RENEW_BYTES`] were written since the last time and nobody is using it right
+    /// now. Returns whether it did. Takes about a second, in which everybody else waits.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be closed or opened; the queue is then poisoned.
+    pub fn renew_if_due(&self) -> Result<bool, QueueError> {
+        self.renew_after(RENEW_BYTES)
+    }
+
+    pub(super) fn renew_after(&self, bytes: u64) -> Result<bool, QueueError> {
+        if self.churned.load(Ordering::Relaxed) < bytes {
+            return Ok(false);
+        }
+        self.check()?;
+        // Not `write`: readers behind a waiting writer would wait for one another.
+        let Ok(mut trees) = self.trees.try_write() else {
+            return Ok(false);
+        };
+        let closed = trees.take();
+        let opened = guarded(|| {
+            drop(closed);
+            let (db, _) = dir::open_sled(&self.dir)?;
+            let opened = Trees::from_db(db)?;
+            opened.refuse_cut_off(&self.dir)?;
+            Ok(opened)
+        });
+        *trees = Some(self.guard(opened)?);
+        self.churned.store(0, Ordering::Relaxed);
+        Ok(true)
+    }
+}
