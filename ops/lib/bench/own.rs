@@ -95,6 +95,7 @@ fn fill(dir: &Path, rows: usize) {
             quarantined: Vec::new(),
         };
         queue.append(lane, &packed).expect("append");
+        queue.renew_if_due().expect("renew");
         first = packed.next;
     }
     queue.sync().expect("sync");
