@@ -58,7 +58,11 @@ impl Queue {
         self.renew_after(RENEW_BYTES)
     }
 
-    pub(super) fn renew_after(&self, bytes: u64) -> Result<bool, QueueError> {
+    /// [`Queue::renew_if_due`] after so many bytes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn renew_after(&self, bytes: u64) -> Result<bool, QueueError> {
         if self.churned.load(Ordering::Relaxed) < bytes {
             return Ok(false);
         }

@@ -328,6 +328,9 @@ impl<'a> Store<'a> {
         if !self.chance.one_in(6) {
             self.commit()?;
         }
+        if self.chance.one_in(20) {
+            self.queue.renew_after(0)?;
+        }
         if self.chance.one_in(40) {
             self.rebalance()?;
         }
