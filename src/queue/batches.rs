@@ -3,6 +3,7 @@
 use sled::Transactional as _;
 
 use super::counts::{self, ByLane};
+use super::heads::Head;
 use super::layout;
 use super::{
     Batch, BatchState, Body, Lane, Packed, Plan, Queue, QueueError, Range, SealBounds, json,
@@ -210,7 +211,7 @@ impl Queue {
     pub(super) fn remove_acked(&self, batch: &Batch) -> Result<(), QueueError> {
         for range in &batch.ranges {
             let mut at = range.from;
-            while let Some((block, _)) = self.block_at(range.lane, at)? {
+            while let Some(Head { header: block, .. }) = self.head_at(range.lane, at)? {
                 if block.first >= range.to {
                     break;
                 }
@@ -224,6 +225,7 @@ impl Queue {
                 self.churned(block.frame_len as usize);
                 at = block.next;
             }
+            self.forget(range);
         }
         let trees = self.trees()?;
         self.guard(

@@ -26,6 +26,7 @@ mod counts;
 mod dir;
 mod error;
 mod export;
+mod heads;
 mod high_water;
 mod keep;
 mod lane;
@@ -94,6 +95,7 @@ pub struct Queue {
     appended: AtomicU64,
     synced: AtomicU64,
     state: Mutex<State>,
+    heads: Mutex<heads::Heads>,
     installation: String,
     dir: DataDir,
 }

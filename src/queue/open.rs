@@ -72,6 +72,7 @@ impl Queue {
             appended: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             state: Mutex::new(state),
+            heads: Mutex::default(),
             installation,
             dir,
         };

@@ -102,10 +102,12 @@ impl Queue {
     }
 
     fn eligible_block(&self, lane: &Lane, from: i64) -> Result<Option<BlockHeader>, QueueError> {
-        Ok(self
-            .block_at(lane.id, from)?
-            .map(|(header, _)| header)
-            .filter(|header| header.next <= lane.eligible))
+        let head = self.head_at(lane.id, from)?;
+        let head = head.filter(|head| head.header.next <= lane.eligible);
+        if let Some(head) = &head {
+            self.remember(lane.id, from, head);
+        }
+        Ok(head.map(|head| head.header))
     }
 
     /// The blocks of `ranges`, each with its frame, read one at a time.

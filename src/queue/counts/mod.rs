@@ -272,12 +272,12 @@ impl Queue {
         let mut all = ByLane::new();
         for range in &batch.ranges {
             let mut at = range.from;
-            while let Some((block, value)) = self.block_at(range.lane, at)? {
-                if block.first >= range.to {
+            while let Some(block) = self.head_at(range.lane, at)? {
+                if block.header.first >= range.to {
                     break;
                 }
-                add_rows(&mut all, range.lane, &layout::read_minutes(&block, &value)?);
-                at = block.next;
+                add_rows(&mut all, range.lane, &block.minutes);
+                at = block.header.next;
             }
         }
         Ok(all)
