@@ -74,7 +74,7 @@ ORDER BY time;
 
 -- 11. The 100 pairs of address and resource with the most bytes, last 30 days, exact, in two steps. Asking
 -- `traffic` plainly, as in 8, gives the same and groups all pairs there are. No pair carries more than its
--- address does: so the 100th largest pair of the 100 largest addresses is a floor, and only addresses that
+-- address does: so the 100th largest pair of the 50 largest addresses is a floor, and only addresses that
 -- reach it can be in the list. All four calls must have the same range and the same filters.
 SELECT remote_addr, resource_id, bytes_sent, requests
 FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 0, by = 'address,resource',
@@ -94,7 +94,7 @@ WHERE remote_addr IN (
                 FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 0, by = 'address',
                     resource = [], status = [], cache = [], address = [])
                 ORDER BY bytes_sent DESC
-                LIMIT 100)
+                LIMIT 50)
             ORDER BY bytes_sent DESC
             LIMIT 100)))
 ORDER BY bytes_sent DESC, remote_addr, resource_id

@@ -30,3 +30,9 @@ SELECT toStartOfHour(time, 'UTC') AS time, resource_id, response_status, cache_s
     sum(bytes_sent) AS bytes_sent, sum(requests) AS requests
 FROM http_log_1m
 GROUP BY ALL;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS http_log_fill_1d TO http_log_1d AS
+SELECT toStartOfDay(time, 'UTC') AS time, resource_id, response_status, cache_status,
+    sum(bytes_sent) AS bytes_sent, sum(requests) AS requests
+FROM http_log_1h
+GROUP BY ALL;

@@ -47,6 +47,7 @@ fn key(name: &str) -> (&'static str, &'static str) {
         "http_log_address_1d" => ("day", "address alone"),
         "http_log_1m" => ("minute", "no address"),
         "http_log_1h" => ("hour", "no address"),
+        "http_log_1d" => ("day", "no address"),
         _ => panic!("{name} is new: say here what it groups by"),
     }
 }

@@ -88,7 +88,7 @@ def two_steps(ask: Ask, rows: RowSet, value: dict, turn: int) -> str:
     return (
         f"SELECT {', '.join(ask.by)}, bytes_sent, requests FROM {wide} WHERE remote_addr IN (SELECT remote_addr "
         f"FROM {narrow} WHERE bytes_sent >= (SELECT if(count() < 100, 0, min(bytes_sent)) FROM (SELECT bytes_sent "
-        f"FROM {wide} WHERE remote_addr IN (SELECT remote_addr FROM {narrow} ORDER BY bytes_sent DESC LIMIT 100) "
+        f"FROM {wide} WHERE remote_addr IN (SELECT remote_addr FROM {narrow} ORDER BY bytes_sent DESC LIMIT 50) "
         f"ORDER BY bytes_sent DESC LIMIT 100))) {_order(ask)}"
     )
 

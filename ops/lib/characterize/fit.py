@@ -105,6 +105,7 @@ TABLES = {
     "http_log_address_1d": ("day", "address alone"),
     "http_log_1m": ("minute", "no address"),
     "http_log_1h": ("hour", "no address"),
+    "http_log_1d": ("day", "no address"),
 }
 SECONDS = {"minute": 60, "hour": 3600, "day": 86_400}
 MOST_OFF = 0.10
