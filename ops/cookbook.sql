@@ -2,26 +2,20 @@
 -- change the numbers. `traffic` is explained in ops/clickhouse/40-traffic.sql: it answers exactly, from the
 -- cheapest table that can. Times are UTC's minutes, hours and days. tests/traffic_check.py runs them all.
 
--- 1. Bytes a minute of resource 7 with status 200, last 24 hours.
-SELECT time, bytes_sent, requests
-FROM traffic(from = now() - INTERVAL 24 HOUR, to = now(), step = 60, by = '',
-    resource = [7], status = [200], cache = [], address = [])
-ORDER BY time;
-
--- 2. The same with a 0 for every minute without a request.
+-- 1. Bytes a minute of resource 7 with status 200, last 24 hours, with a 0 for every minute without a request.
 SELECT time, bytes_sent, requests
 FROM traffic(from = now() - INTERVAL 24 HOUR, to = now(), step = 60, by = '',
     resource = [7], status = [200], cache = [], address = [])
 ORDER BY time WITH FILL
     FROM toStartOfMinute(now() - INTERVAL 24 HOUR) TO toStartOfMinute(now()) STEP INTERVAL 1 MINUTE;
 
--- 3. Bytes and requests of each day of the last 30, and the mean rate in bits a second.
+-- 2. Bytes and requests of each day of the last 30, and the mean rate in bits a second.
 SELECT toDate(time, 'UTC') AS day, bytes_sent, requests, round(bytes_sent * 8 / 86400) AS bits_per_second
 FROM traffic(from = toDateTime(toDate(now('UTC')) - 30, 'UTC'), to = toDateTime(toDate(now('UTC')), 'UTC'),
     step = 86400, by = '', resource = [], status = [], cache = [], address = [])
 ORDER BY day;
 
--- 4. The 20 resources with the most bytes of the last 7 days, with hit ratio and error ratio.
+-- 3. The 20 resources with the most bytes of the last 7 days, with hit ratio and error ratio.
 SELECT resource_id, sum(bytes_sent) AS bytes, sum(requests) AS total_requests,
     round(sumIf(requests, cache_status IN ('HIT', 'STALE', 'UPDATING', 'REVALIDATED')) / total_requests, 4) AS hit_ratio,
     round(sumIf(requests, response_status >= 500) / total_requests, 4) AS error_ratio
@@ -31,7 +25,7 @@ GROUP BY resource_id
 ORDER BY bytes DESC, resource_id
 LIMIT 20;
 
--- 5. Hit ratio an hour, last 7 days.
+-- 4. Hit ratio an hour, last 7 days.
 SELECT time,
     round(sumIf(requests, cache_status IN ('HIT', 'STALE', 'UPDATING', 'REVALIDATED')) / sum(requests), 4) AS hit_ratio
 FROM traffic(from = now() - INTERVAL 7 DAY, to = now(), step = 3600, by = 'cache',
@@ -39,41 +33,41 @@ FROM traffic(from = now() - INTERVAL 7 DAY, to = now(), step = 3600, by = 'cache
 GROUP BY time
 ORDER BY time;
 
--- 6. Server errors a minute by resource and status, last hour.
+-- 5. Server errors a minute by resource and status, last hour.
 SELECT time, resource_id, response_status, requests
 FROM traffic(from = now() - INTERVAL 1 HOUR, to = now(), step = 60, by = 'resource,status',
     resource = [], status = [500, 502, 503, 504], cache = [], address = [])
 ORDER BY time, resource_id, response_status;
 
--- 7. The 95th percentile of 5-minute bit rates of a resource over 30 days, as bandwidth is billed. Steps
+-- 6. The 95th percentile of 5-minute bit rates of a resource over 30 days, as bandwidth is billed. Steps
 -- without a byte count as 0.
 SELECT resource_id, 8 * arrayReverseSort(groupArray(bytes_sent))[1 + intDiv(30 * 288, 20)] / 300 AS bits_per_second
 FROM traffic(from = toDateTime(toDate(now('UTC')) - 30, 'UTC'), to = toDateTime(toDate(now('UTC')), 'UTC'),
     step = 300, by = 'resource', resource = [1001], status = [], cache = [], address = [])
 GROUP BY resource_id;
 
--- 8. The 100 masked addresses with the most bytes, last 30 days.
+-- 7. The 100 masked addresses with the most bytes, last 30 days.
 SELECT remote_addr, bytes_sent, requests
 FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 0, by = 'address',
     resource = [], status = [], cache = [], address = [])
 ORDER BY bytes_sent DESC, remote_addr
 LIMIT 100;
 
--- 9. What one address asked for, last 7 days.
+-- 8. What one address asked for, last 7 days.
 SELECT resource_id, response_status, cache_status, bytes_sent, requests
 FROM traffic(from = now() - INTERVAL 7 DAY, to = now(), step = 0, by = 'resource,status,cache',
     resource = [], status = [], cache = [], address = ['198.51.100.X'])
 ORDER BY bytes_sent DESC, resource_id, response_status, cache_status
 LIMIT 100;
 
--- 10. Requests an hour of one address, last 30 days.
+-- 9. Requests an hour of one address, last 30 days.
 SELECT time, requests
 FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 3600, by = '',
     resource = [], status = [], cache = [], address = ['198.51.100.X'])
 ORDER BY time;
 
--- 11. The 100 pairs of address and resource with the most bytes, last 30 days, exact, in two steps. Asking
--- `traffic` plainly, as in 8, gives the same and groups all pairs there are. No pair carries more than its
+-- 10. The 100 pairs of address and resource with the most bytes, last 30 days, exact, in two steps. Asking
+-- `traffic` plainly, as in 7, gives the same and groups all pairs there are. No pair carries more than its
 -- address does: so the 100th largest pair of the 50 largest addresses is a floor, and only addresses that
 -- reach it can be in the list. All four calls must have the same range and the same filters.
 SELECT remote_addr, resource_id, bytes_sent, requests
@@ -100,21 +94,21 @@ WHERE remote_addr IN (
 ORDER BY bytes_sent DESC, remote_addr, resource_id
 LIMIT 100;
 
--- 12. How many masked addresses there were each day, last 30 days.
+-- 11. How many masked addresses there were each day, last 30 days.
 SELECT toDate(time, 'UTC') AS day, uniqExact(remote_addr) AS addresses
 FROM http_log_address_1d
 WHERE time >= now() - INTERVAL 30 DAY
 GROUP BY day
 ORDER BY day;
 
--- 13. Do the totals agree with the raw rows? Both lines must be equal. As long as raw rows are kept.
+-- 12. Do the totals agree with the raw rows? Both lines must be equal. As long as raw rows are kept.
 SELECT 'raw' AS source, sum(bytes_sent) AS bytes, count() AS requests
 FROM http_log WHERE timestamp >= toStartOfDay(now(), 'UTC')
 UNION ALL
 SELECT 'totals', sum(bytes_sent), sum(requests)
 FROM http_log_totals WHERE time >= toStartOfDay(now(), 'UTC');
 
--- 14. What each table takes, and its newest and oldest part. `anonymizer capacity` says what it will take.
+-- 13. What each table takes, and its newest and oldest part. `anonymizer capacity` says what it will take.
 SELECT table, sum(rows) AS total_rows, formatReadableSize(sum(bytes_on_disk)) AS disk, count() AS parts,
     round(sum(bytes_on_disk) / sum(rows), 2) AS bytes_a_row
 FROM system.parts

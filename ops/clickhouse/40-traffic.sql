@@ -1,7 +1,7 @@
 -- Bytes and requests by any of four dimensions, over any range: the one name to ask.
 --
---     SELECT time, bytes_sent, requests FROM traffic(from = now() - INTERVAL 1 DAY, to = now(), step = 60,
---         by = '', resource = [7], status = [200], cache = [], address = []) ORDER BY time
+--     SELECT time, response_status, requests FROM traffic(from = now() - INTERVAL 1 DAY, to = now(),
+--         step = 60, by = 'status', resource = [7], status = [], cache = [], address = []) ORDER BY time
 --
 -- All parameters must be given:
 --   from, to    the range, as DateTime or text; all minutes that it touches are counted whole

@@ -289,7 +289,8 @@ impl Totals {
 /// Each table of totals adds up to the raw rows, and `traffic` says the same. Sums wrap at 64 bits alike.
 pub fn totals_are_those_of_the_rows(stack: &Stack) {
     let raw = stack.query("SELECT count(), sum(bytes_sent) FROM http_log");
-    let tables = ["totals", "totals_1d", "address_1d", "1m", "1h", "1d"].map(|t| format!("http_log_{t}"));
+    let tables =
+        ["totals", "totals_1d", "address_1d", "1m", "1h", "1d"].map(|t| format!("http_log_{t}"));
     let asked = |by: &str| {
         format!(
             "traffic(from = toDateTime(0), to = toDateTime(4294967295), step = 0, by = '{by}', \

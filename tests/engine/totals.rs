@@ -226,7 +226,7 @@ fn a_batch_that_is_sent_three_times_counts_once() {
     ];
     let shapes: [(&str, Vec<Vec<u8>>, &[(&str, &str)]); 3] = [
         ("days", rows(2, 300_000, 5 * 86_400), &[]),
-        ("blocks", rows(3, 50_000, 5 * 86_400), &blocks),
+        ("blocks", rows(3, 300_000, 5 * 86_400), &blocks),
         ("century", century(20_000), &[]),
     ];
     for (name, batch, changed) in &shapes {
@@ -251,7 +251,7 @@ fn a_failure_inside_a_view_is_healed_by_the_resend() {
         engine.sql(&format!(
             "ALTER TABLE {table} ADD CONSTRAINT c CHECK requests = 0"
         ));
-        let batch = rows(i as u64, 20_000, 3 * 86_400);
+        let batch = rows(i as u64, 50_000, 3 * 86_400);
         for _ in 0..2 {
             let error = engine.send(table, &batch, &[]).unwrap_err();
             assert!(error.to_string().contains("469"), "{table}: {error}");

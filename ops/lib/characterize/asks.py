@@ -26,8 +26,10 @@ class Ask(NamedTuple):
         return f"{self.kind} of {' + '.join(self.by) or 'all'} over {self.over}"
 
 
-def asks(odd: bool = True) -> list[Ask]:
-    ranges = [*RANGES, *([ODD] if odd else [])]
+def asks(days: float = 30, odd: bool = True) -> list[Ask]:
+    """Those whose range a set of so many days has."""
+    ranges = [r for r, (seconds, _) in RANGES.items() if seconds <= days * DAY]
+    ranges += [ODD] if odd and "30 d" in ranges else []
     return [Ask(by, kind, over) for by in COMBINATIONS for over in ranges for kind in ("top", "series")]
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from hashlib import sha256
 
-from . import asks
+from . import asks, targets
 from .engine import Engine, Lock, UNFLATTERED
 from .load import insert_rates, load, make
 from .rows import RowSet
@@ -37,7 +37,7 @@ class State:
 class Run:
     """The stages of one set, in order."""
 
-    STAGES = ("load", "settle", "sizes", "totals", "raw", "memory", "insert_rates", "clean")
+    STAGES = ("load", "settle", "sizes", "totals", "raw", "memory", "plans", "insert_rates", "clean")
 
     def __init__(self, rows: RowSet, folder: pathlib.Path, lock: Lock, turns: int, keep: bool, tell):
         self.rows, self.lock, self.turns, self.keep, self.tell = rows, lock, turns, keep, tell
@@ -91,20 +91,21 @@ class Run:
 
     def totals(self):
         self.engine.renew_views()
-        self._questions("totals", asks.totals, asks.asks(), self.turns)
-        wide = [a for a in asks.asks() if asks.is_wide(a)]
+        every = asks.asks(self.rows.days)
+        self._questions("totals", asks.totals, every, self.turns)
+        wide = [a for a in every if asks.is_wide(a)]
         self._questions("two_steps", asks.two_steps, wide, self.turns)
 
     def raw(self):
         # The odd ranges cost raw what the even ones do.
-        self._questions("raw", asks.raw, asks.asks(odd=False), min(self.turns, 3))
+        self._questions("raw", asks.raw, asks.asks(self.rows.days, odd=False), min(self.turns, 3))
 
     def memory(self):
         """The widest questions, and the least power of two of MiB that they run within (max_memory_usage:
         the process' own size says little, since the allocator keeps what it has)."""
         found = self.state.found["memory"] = {}
         value = self.state.found["values"][0]
-        for over in ("30 d", asks.ODD):
+        for over in dict.fromkeys(a.over for a in asks.asks(self.rows.days) if a.over in ("30 d", asks.ODD)):
             for by in (("remote_addr",), asks.DIMENSIONS):
                 ask = asks.Ask(by, "top", over)
                 ways = [("totals", asks.totals), ("raw", asks.raw)]
@@ -123,6 +124,16 @@ class Run:
                                 mib *= 2
                     found[f"{source}: {ask}"] = {"ms": ms, "mib": mib}
                     self.state.save()
+
+    def plans(self):
+        """How ClickHouse reads for the slowest question of each target."""
+        found = self.state.found["plans"] = {}
+        for target in targets.of(self.state.found):
+            if ask := target.slowest():
+                make = asks.two_steps if target.source == "two_steps" else asks.totals
+                sql = make(ask, self.rows, self.state.found["values"][0], 1)
+                lines = [line for (line, *_) in self.engine.rows(f"EXPLAIN indexes = 1 {sql}")]
+                found[target.what] = {"question": str(ask), "plan": targets.what_is_read(lines)}
 
     def insert_rates(self):
         chunk = min(1_000_000, self.rows.rows)
