@@ -172,8 +172,11 @@ impl Consumer {
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("allow.auto.create.topics", "false")
             .set("check.crcs", "true")
-            // A backlog must not pile up in memory before it reaches the disk.
-            .set("queued.max.messages.kbytes", "16384")
+            // A backlog must not pile up in memory before it reaches the disk. 16 MiB were no faster on one
+            // machine, and the process took 70 MiB more.
+            .set("queued.max.messages.kbytes", "4096")
+            // Members hear of a rebalance at a heartbeat, and a partition that moves stands still for it.
+            .set("heartbeat.interval.ms", "1000")
             .set("fetch.queue.backoff.ms", "20");
         config.set("bootstrap.servers", options.brokers);
         for (name, value) in options.properties {
