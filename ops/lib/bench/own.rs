@@ -3,8 +3,16 @@
 //! ```text
 //! own stages RECORDS   decode, mask, encode and compress so many records; callgrind counts in `stages`
 //! own pack BYTES       rows that a body of so many bytes carries, as they are stored and packed
-//! own fill DIR ROWS    a data dir with so many eligible rows
+//! own fill DIR rows|bytes N [hold]   a data dir with so many eligible rows, or bytes of frames
+//! own disk DIR BYTES   fills and drains a queue, and tells the sizes of its files
+//! own latency BROKERS GROUP RATE SECONDS   produces, and watches the group's commits
+//! own sink [FILE]      a ClickHouse that swallows; keeps the bodies in FILE
 //! ```
+
+mod disk;
+mod fill;
+mod latency;
+mod sink;
 
 use std::hint::black_box;
 use std::path::Path;
@@ -13,15 +21,13 @@ use std::time::Duration;
 use anonymizer::flush::{Filler, Wanted};
 use anonymizer::ingest::{BLOCK_BYTES, row};
 use anonymizer::minutes::Minutes;
-use anonymizer::queue::{DataDir, PackedBlock, PackedFormat, Queue, SealBounds};
+use anonymizer::queue::{DataDir, PackedFormat, Queue, SealBounds};
 use anonymizer::store::ZSTD_LEVEL;
 use anonymizer::synth::Synth;
+use fill::{Amount, INTERVAL, START_MS, fill};
 
 /// Messages that are made before measuring, and taken again and again.
 const MESSAGES: usize = 20_000;
-
-/// Realistic spacing: 1,000 records a second.
-const INTERVAL: Duration = Duration::from_millis(1);
 
 fn main() {
     // Cargo adds `--bench`.
@@ -33,16 +39,30 @@ fn main() {
             stages(&messages, number(2));
         }
         Some("pack") => pack(number(2) as u64),
-        Some("fill") => fill(Path::new(&args[2]), number(3)),
+        Some("fill") => {
+            let amount = match args[3].as_str() {
+                "rows" => Amount::Rows(number(4) as u64),
+                _ => Amount::Bytes(number(4) as u64),
+            };
+            let hold = args.get(5).is_some();
+            fill(Path::new(&args[2]), amount, hold);
+        }
+        Some("disk") => disk::disk(Path::new(&args[2]), number(3) as u64),
+        Some("latency") => {
+            latency::latency(&args[2], &args[3], number(4) as u64, number(5) as u64);
+        }
+        Some("sink") => sink::serve(args.get(2).map(String::as_str)),
         _ => {
-            eprintln!("usage: own stages RECORDS | pack BYTES | fill DIR ROWS");
+            eprintln!(
+                "usage: own stages RECORDS | pack BYTES | fill DIR rows|bytes N [hold] | disk DIR BYTES | latency BROKERS GROUP RATE SECONDS | sink [FILE]"
+            );
             std::process::exit(2);
         }
     }
 }
 
 fn messages(count: usize) -> Vec<Vec<u8>> {
-    Synth::new(1, 1_790_000_000_000)
+    Synth::new(1, START_MS)
         .with_interval(INTERVAL)
         .take(count)
         .map(|record| {
@@ -69,44 +89,10 @@ fn stages(messages: &[Vec<u8>], records: usize) {
     }
 }
 
-/// A queue with so many eligible rows, as ingest would have stored them.
-fn fill(dir: &Path, rows: usize) {
-    let queue = Queue::open(DataDir::lock(dir).expect("data dir")).expect("queue");
-    let lane = queue.open_lane("http_log", 0, 0).expect("lane");
-    let mut zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("zstd");
-    let mut synth = Synth::new(1, 1_790_000_000_000).with_interval(INTERVAL);
-    let (mut message, mut first, mut done) = (Vec::new(), 0, 0);
-    while done < rows {
-        let (mut block, mut minutes, mut count) = (Vec::new(), Minutes::default(), 0);
-        while block.len() < BLOCK_BYTES && done < rows {
-            message.clear();
-            synth.next().expect("endless").encode_into(&mut message);
-            minutes.count(row(&message, &mut block).expect("a good message"));
-            (count, done) = (count + 1, done + 1);
-        }
-        let packed = PackedBlock {
-            first,
-            next: first + i64::from(count),
-            rows: count as u32,
-            raw_len: block.len() as u32,
-            frame: zstd.compress(&block).expect("zstd"),
-            minutes,
-            appended_ms: 1_790_000_000_000 + first as u64,
-            quarantined: Vec::new(),
-        };
-        queue.append(lane, &packed).expect("append");
-        queue.renew_if_due().expect("renew");
-        first = packed.next;
-    }
-    queue.sync().expect("sync");
-    queue.acknowledge(lane, first).expect("acknowledge");
-    queue.sync().expect("sync");
-}
-
 fn pack(bytes: u64) {
     let dir = tempfile::tempdir().expect("a directory");
     // A row takes 15 bytes at the least, and a second body shows what the first has taught.
-    fill(dir.path(), bytes as usize / 15 * 2);
+    fill(dir.path(), Amount::Rows(bytes / 15 * 2), false);
     let queue = Queue::open(DataDir::lock(dir.path()).expect("lock")).expect("queue");
     let mut filler = Filler::default();
     let mut rows = |format, patience| {
