@@ -2,10 +2,8 @@
 
 import signal
 import statistics
-import subprocess
 import time
 
-from .ingest import read_all
 from .program import memory as resident
 from .program import Process, Program, Sink, cpu_seconds, file_bytes, fill, until
 from .world import figure
@@ -51,7 +49,7 @@ def other(sign):
 
 def one(world, data, brokers, group, end):
     """Seconds from the process's start to its first append and to the first byte of its first insert."""
-    produce(world, brokers, 1000)
+    world.produce(1000)
     with Sink(world.own(), data.parent) as sink:
         began, wall = time.monotonic(), time.time()
         with Program(world.program(), data, *EVERY_SECOND, *group, url=sink.url, brokers=brokers) as program:
@@ -64,14 +62,11 @@ def one(world, data, brokers, group, end):
     return appended, inserted
 
 
-def produce(world, brokers, count):
-    subprocess.run([world.program(), "produce", "--kafka-brokers", brokers, "--count", str(count)], check=True,
-                   stdout=subprocess.DEVNULL)
-
-
 def memory(world):
-    """While it reads all records and sends, once a second, from a full queue."""
+    """While it reads as many records and sends, once a second, from a full queue."""
     data, brokers = queue(world), world.kafka()
+    # What it has read once it does not read again.
+    world.produce(world.records)
     with Sink(world.own(), data.parent) as sink, Program(
         world.program(), data, *EVERY_SECOND, *world.group(), url=sink.url, brokers=brokers
     ) as program:
@@ -79,7 +74,7 @@ def memory(world):
 
         def is_done():
             rss.append(resident(program.pid))
-            return program.committed() >= world.records and len(sink.inserts()) >= 10
+            return program.committed() >= world.produced and len(sink.inserts()) >= 10
 
         until(is_done, "all records and ten inserts", every=0.1)
         most = resident(program.pid, "VmHWM")
@@ -95,8 +90,10 @@ def growth(world):
         data = world.scratch() / "data" if size else queue(world)
         if size:
             fill(world.own(), data, "bytes", size)
-        reading[name] = [read(world, data) for _ in range(min(world.turns, 3))]
-        sending[name] = send(world, data)
+        # What it has read once it does not read again.
+        world.produce(world.records)
+        reading[name] = read(world, data)
+        sending[name] = [send(world, data)]
     for what, rates, unit in (("reading", reading, "records/s"), ("sending", sending, "rows/s of CPU time")):
         first = statistics.median(next(iter(rates.values())))
         for name, turns in rates.items():
@@ -106,21 +103,27 @@ def growth(world):
 
 
 def read(world, data):
+    """Records a second in each fifth of as many records."""
+    count = "rows_appended_total"
     with Program(world.program(), data, *world.group(), brokers=world.kafka()) as program:
-        took, _ = read_all(program, world.records)
+        until(lambda: program.metric(count), "records", every=0.05)
+        marks = [(time.monotonic(), program.metric(count))]
+        for fifth in range(1, 6):
+            rows = until(lambda: (n := program.metric(count)) >= world.records * fifth / 5 and n, "records", every=0.05)
+            marks.append((time.monotonic(), rows))
         program.end()
-    return world.records / took
+    return [(rows - r) / (at - a) for (a, r), (at, rows) in zip(marks, marks[1:])]
 
 
 def send(world, data):
     """Rows for each second of CPU, since the pause between requests bounds the wall clock."""
-    with Sink(world.own(), data.parent) as sink, Program(world.program(), data, *EVERY_SECOND, url=sink.url) as program:
-        rates, inserts = [], 0
-        for _ in range(world.turns + 1):
-            until(lambda: len(sink.inserts()) > inserts, "an insert", every=0.01)
-            inserts = len(sink.inserts())
-            sample = cpu_seconds(program.pid), program.metric("rows_inserted_total")
-            rates.append(sample)
+    bounds = (*EVERY_SECOND, "--max-batch-rows", "400000")
+    with Sink(world.own(), data.parent) as sink, Program(world.program(), data, *bounds, url=sink.url) as program:
+        samples = []
+        # The first one comes with the start.
+        for inserts in (2, 8):
+            until(lambda: len(sink.inserts()) >= inserts, "inserts", every=0.01)
+            samples.append((cpu_seconds(program.pid), program.metric("rows_inserted_total")))
         program.end()
-    # The first one comes with the start.
-    return [(rows - r) / (cpu - c) for (c, r), (cpu, rows) in zip(rates[1:], rates[2:])]
+    (cpu, rows), (cpu_after, rows_after) = samples
+    return (rows_after - rows) / (cpu_after - cpu)

@@ -9,6 +9,8 @@ from .program import Program, scratch, until
 from .world import PARTITIONS, figure
 
 RATE = 10_000
+# Seconds in which a group has settled.
+WAIT = 12
 
 
 def instances(world):
@@ -19,8 +21,10 @@ def instances(world):
     yield figure("one instance, 12 partitions", "records/s", one)
     yield figure("three instances", "records/s", three)
     yield figure("three against one", "x", (t / o for o, t in zip(one, three)), ">= 1")
-    yield figure("longest pause of a partition while a second and a third join", "s",
-                 [joining(world) for _ in range(min(world.turns, 3))], "<= 1")
+    pauses = [(joining(world), joining_alone(world)) for _ in range(min(world.turns, 3))]
+    yield figure("longest pause of a partition while two instances join", "s", (ours for ours, _ in pauses))
+    yield figure("the same of librdkafka's consumers alone", "s", (alone for _, alone in pauses))
+    yield figure("pause beyond Kafka's own", "s", (ours - alone for ours, alone in pauses), "<= 1")
 
 
 def read_by(world, count):
@@ -64,19 +68,33 @@ def joining(world):
         running = []
         join(0)
         until(lambda: running[0].said("partitions assigned"), "partitions")
-        producer = subprocess.Popen(
-            [world.program(), "produce", "--kafka-brokers", brokers, "--rate", str(RATE)], stdout=subprocess.DEVNULL)
-        try:
+        with producing(world):
             until(lambda: len(together(running)) == PARTITIONS, "records of all partitions")
             watched = Watched(together(running))
             for n in (1, 2):
                 watched.look(running, 3)
                 join(n)
-                watched.look(running, 12)
-        finally:
-            producer.terminate()
-            producer.wait()
+                watched.look(running, WAIT)
     return watched.longest
+
+
+def joining_alone(world):
+    """The same without the program, by `own joining`."""
+    with producing(world):
+        return float(subprocess.run([world.own(), "joining", world.kafka(), world.group()[1], str(WAIT)], check=True,
+                                    stdout=subprocess.PIPE, text=True).stdout)
+
+
+@contextlib.contextmanager
+def producing(world):
+    """At a steady rate, until its end."""
+    producer = subprocess.Popen([world.program(), "produce", "--kafka-brokers", world.kafka(), "--rate", str(RATE)],
+                                stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        producer.terminate()
+        producer.wait()
 
 
 class Watched:

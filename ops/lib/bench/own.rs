@@ -5,12 +5,14 @@
 //! own pack BYTES       rows that a body of so many bytes carries, as they are stored and packed
 //! own fill DIR rows|bytes N [hold]   a data dir with so many eligible rows, or bytes of frames
 //! own disk DIR BYTES   fills and drains a queue, and tells the sizes of its files
+//! own joining BROKERS GROUP SECONDS   the pause of librdkafka's consumers when some join
 //! own latency BROKERS GROUP RATE SECONDS   produces, and watches the group's commits
 //! own sink [FILE]      a ClickHouse that swallows; keeps the bodies in FILE
 //! ```
 
 mod disk;
 mod fill;
+mod joining;
 mod latency;
 mod sink;
 
@@ -48,13 +50,14 @@ fn main() {
             fill(Path::new(&args[2]), amount, hold);
         }
         Some("disk") => disk::disk(Path::new(&args[2]), number(3) as u64),
+        Some("joining") => joining::joining(&args[2], &args[3], number(4) as u64),
         Some("latency") => {
             latency::latency(&args[2], &args[3], number(4) as u64, number(5) as u64);
         }
         Some("sink") => sink::serve(args.get(2).map(String::as_str)),
         _ => {
             eprintln!(
-                "usage: own stages RECORDS | pack BYTES | fill DIR rows|bytes N [hold] | disk DIR BYTES | latency BROKERS GROUP RATE SECONDS | sink [FILE]"
+                "usage: own stages RECORDS | pack BYTES | fill DIR rows|bytes N [hold] | disk DIR BYTES | joining BROKERS GROUP SECONDS | latency BROKERS GROUP RATE SECONDS | sink [FILE]"
             );
             std::process::exit(2);
         }

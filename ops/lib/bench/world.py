@@ -25,6 +25,7 @@ class World(contextlib.ExitStack):
         self.backlog, self.queued = args.backlog, args.queued
         self._programs = self._brokers = None
         self._groups = 0
+        self.produced = 0
 
     def program(self):
         return self._built()["anonymizer"]
@@ -53,11 +54,16 @@ class World(contextlib.ExitStack):
             port = free_port()
             self.service("kafka", KAFKA_PORT=str(port), KAFKA_CONTROLLER_PORT=str(free_port()))
             self._brokers = f"127.0.0.1:{port}"
-            subprocess.run(
-                [self.program(), "produce", "--kafka-brokers", self._brokers, "--count", str(self.records)],
-                check=True, stdout=subprocess.DEVNULL, env={**os.environ, "RUST_LOG": "warn"},
-            )
+            self.produce(self.records)
         return self._brokers
+
+    def produce(self, count):
+        """Adds records to the topic."""
+        subprocess.run(
+            [self.program(), "produce", "--kafka-brokers", self.kafka(), "--count", str(count)], check=True,
+            stdout=subprocess.DEVNULL, env={**os.environ, "RUST_LOG": "warn"},
+        )
+        self.produced += count
 
     def group(self):
         """A setting: a group that has read nothing."""
