@@ -104,8 +104,10 @@ pub fn fill(dir: &Path, amount: Amount, hold: bool) {
     writer.sync();
     queue.sync().expect("sync");
     println!("{{\"rows\": {rows}, \"bytes\": {bytes}}}");
-    while hold {
-        std::thread::park();
+    if hold {
+        loop {
+            std::thread::park();
+        }
     }
 }
 

@@ -19,9 +19,9 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 def build(*what):
-    """The programs' paths, built in release."""
+    """The programs' paths."""
     out = subprocess.run(
-        ["cargo", "build", "--release", "--locked", "--message-format=json", *what],
+        ["cargo", "build", "--locked", "--message-format=json", *what],
         cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
     ).stdout
     messages = [json.loads(line) for line in out.splitlines()]
@@ -30,7 +30,12 @@ def build(*what):
 
 def programs():
     """`anonymizer` and `own`."""
-    return build("--bin", "anonymizer", "--bench", "own")
+    return build("--release", "--bin", "anonymizer", "--bench", "own")
+
+
+def dev():
+    """`own` with the crates of the tests, which are there already, and our own code optimised."""
+    return build("--bench", "own", "--config", "profile.dev.opt-level=3")["own"]
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ class World(contextlib.ExitStack):
     def __init__(self, args):
         super().__init__()
         self.records, self.turns = args.records, args.turns
-        self.backlog, self.queued = args.backlog, args.queued
+        self.backlog, self.queued, self.dev = args.backlog, args.queued, args.dev
         self._programs = self._brokers = None
         self._groups = 0
         self.produced = 0
