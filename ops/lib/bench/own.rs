@@ -101,7 +101,7 @@ fn pack(bytes: u64) {
     let mut rows = |format, patience| {
         let wanted = Wanted {
             bounds: SealBounds {
-                rows: 1_000_000,
+                rows: 10_000_000,
                 bytes,
             },
             patience,
