@@ -6,7 +6,7 @@ use sled::Transactional as _;
 
 use super::counts::{self, Changes, Tally};
 use super::layout::{self, BlockHeader};
-use super::{Lane, LaneState, Queue, QueueError, json, quarantine};
+use super::{Lane, LaneState, Queue, QueueError, cache, json, quarantine};
 use crate::minutes::Minutes;
 use crate::record::{LaneId, Quarantined};
 
@@ -114,6 +114,9 @@ impl Queue {
             },
         );
         self.transaction_result("append to", written)?;
+        if value.is_some() {
+            self.guard(cache::let_go(&trees, &layout::key(lane, block.first)))?;
+        }
         state.lanes.insert(lane, updated);
         state.quarantine = totals;
         if block.rows > 0 {

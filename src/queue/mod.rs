@@ -22,6 +22,7 @@
 mod batch;
 mod batches;
 mod body;
+mod cache;
 mod counts;
 mod dir;
 mod error;
@@ -228,6 +229,7 @@ impl Queue {
             Some(entry) => {
                 let (key, value) = entry.map_err(QueueError::store("read"))?;
                 let (header, _) = layout::read_block(&key, &value)?;
+                cache::let_go(&trees, &key)?;
                 Ok(Some((header, value)))
             }
         }
