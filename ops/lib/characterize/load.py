@@ -6,7 +6,7 @@ import statistics
 import time
 
 from .engine import Engine, Lock, insert_settings
-from .rows import COLUMNS, STRUCTURE, RowSet, select
+from .rows import COLUMNS, DAY, STRUCTURE, RowSet, select
 
 CHUNK = 1_000_000  # max_batch_rows: what one INSERT carries after an outage
 
@@ -61,10 +61,10 @@ def load(engine: Engine, rows: RowSet, done: list, lock: Lock, save, tell):
         tell(len(done), len(firsts), f"{sum(1 for _ in done) * CHUNK / 1e6:.0f}M rows, {rate / 1000:.0f}k rows/s")
 
 
-def insert_rates(engine: Engine, lock: Lock, chunk: int, times: int, tell) -> dict:
-    """Rows a second of the same INSERT with all views and without any, in turns, each into tables that
-    are empty at first: medians, and all values."""
-    rows = RowSet(chunk, days=chunk / 1e6 * 0.3, seed=7)  # the density of 100 million in 30 days
+def insert_rates(engine: Engine, rate: float, lock: Lock, chunk: int, times: int, tell) -> dict:
+    """Rows a second of the same INSERT with all views and without any, in turns, each into tables that are
+    empty at first: medians, and all values. The rows came at `rate` a second."""
+    rows = RowSet(chunk, days=chunk / rate / DAY, seed=7)
     path = write_chunk(engine, rows, 0, chunk)
     found, cpu = {"with views": [], "without": []}, {"with views": [], "without": []}
     for name in ("with_views", "without_views"):

@@ -233,13 +233,15 @@ def write(state: pathlib.Path, out: pathlib.Path):
     out.mkdir(parents=True, exist_ok=True)
     loads = [q["load"] for r in runs for s in ("totals", "raw") for q in r[s].values()]
     held = sum(q.get("alone", False) for q in big["totals"].values()) / len(big["totals"])
+    first = all(q.get("first") for q in big["totals"].values())
     contention = (
-        f"**Other work shared the cores**: the load average, kept with each question in [totals.json](totals.json), was\n"
-        f"{min(loads):.1f} to {max(loads):.1f} when its group began; {held:.0%} of the questions had a lock that kept "
-        "most of the others away."
-        if max(loads) > 1.5
+        f"**Other work was on the machine**: the load average, kept with each question in [totals.json](totals.json), was\n"
+        f"{min(loads):.1f} to {max(loads):.1f} when its group began. "
+        + ("The kernel served this process before all others (`chrt -r 1`),\nso it waited little, but caches and memory were shared."
+           if first else f"{held:.0%} of the questions had a lock that kept most of it away.")
+        if max(loads) > 2.5
         else "The machine did nothing else."
-    )
+    )  # fmt: skip
     head = HEAD.format(
         machine=f"{big['measured']}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}",
         engine=big["engine"], contention=contention, turns=big["turns"], command=big["command"],

@@ -16,6 +16,8 @@ from .rows import RowSet
 from .sizes import finals, sizes
 
 BUDGET_S = 10  # of each question: it gets as many turns as fit
+# Whether this process is served before all usual ones (chrt -r 1 ops/characterize).
+FIRST = os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR)
 ONCE_S = 3  # a question put to raw rows that takes this long is asked once, but for those in SAMPLED
 SAMPLED = ((), ("resource_id",), ("remote_addr",), asks.DIMENSIONS)
 
@@ -137,7 +139,7 @@ class Run:
 
     def insert_rates(self):
         chunk = min(1_000_000, self.rows.rows)
-        self.state.found["insert"] = insert_rates(self.engine, self.lock, chunk, 4, self._of("insert rates"))
+        self.state.found["insert"] = insert_rates(self.engine, self.rows.rate, self.lock, chunk, 4, self._of("insert rates"))
 
     def clean(self):
         """Nothing: the database goes when the engine is closed."""
@@ -161,7 +163,8 @@ class Run:
             with self.lock.hold(alone=True) as alone:
                 load = os.getloadavg()[0]
                 for ask in mine:
-                    found[str(ask)] = {"load": load, "alone": alone, **self._ask(source, make, ask, turns, values)}
+                    asked = self._ask(source, make, ask, turns, values)
+                    found[str(ask)] = {"load": load, "alone": alone, "first": FIRST, **asked}
             self.state.save()
             self._of(source)(number + 1, len(asks.COMBINATIONS), str(mine[-1]))
 
