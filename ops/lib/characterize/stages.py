@@ -56,7 +56,7 @@ class Run:
         self.state.found |= {
             "engine": self.engine.value("SELECT version()"),
             "measured": time.strftime("%Y-%m-%d"),
-            "command": " ".join(["ops/characterize", *sys.argv[1:]]),
+            "command": " ".join([*(["chrt -r 1"] if FIRST else []), "ops/characterize", *sys.argv[1:]]),
             "turns": self.turns,
         }
         try:

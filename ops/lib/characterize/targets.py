@@ -61,7 +61,7 @@ def what_is_read(plan: list[str]) -> list[str]:
     """Of EXPLAIN indexes = 1: each table that is read, with the parts, granules and key conditions."""
     found, table = [], None
     for line in plan:
-        text = line.strip(" │├└─")
+        text = line.replace("\\'", "'").strip(" │├└─")
         if match := re.match(r"ReadFromMergeTree \(\w+\.(\w+)\)", text):
             table = match[1]
         elif table and (match := re.match(r"Parts: (\d+) \| Granules: (\d+)", text)):
