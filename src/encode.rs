@@ -5,6 +5,7 @@
 //! (ClickHouse documentation, "RowBinary").
 
 use crate::anonymize::Anonymized;
+use crate::minutes::leb128;
 
 /// The columns of an insert, in the order in which [`encode`] writes them.
 ///
@@ -53,13 +54,9 @@ pub fn encode(record: &Anonymized<'_>, out: &mut Vec<u8>) -> Result<u32, EncodeE
     Ok(seconds)
 }
 
-fn string(text: &[u8], out: &mut Vec<u8>) {
-    let mut n = text.len();
-    while n >= 0x80 {
-        out.push((n & 0x7f) as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
+/// A string of RowBinary, and of Native alike.
+pub(crate) fn string(text: &[u8], out: &mut Vec<u8>) {
+    leb128(text.len() as u64, out);
     out.extend_from_slice(text);
 }
 

@@ -9,6 +9,7 @@
 use std::io::Write;
 
 use super::PackError;
+use crate::encode::string;
 use crate::minutes::leb128;
 use crate::rows::Row;
 
@@ -27,77 +28,43 @@ pub fn write_block(
     if rows.is_empty() {
         return Ok(());
     }
-    let mut w = Columns { rows, out, stop };
-    w.length(9)?;
-    w.length(rows.len())?;
-    w.column("timestamp", "DateTime", |r| r.timestamp.to_le_bytes())?;
-    w.column("resource_id", "UInt64", |r| r.resource_id.to_le_bytes())?;
-    w.column("bytes_sent", "UInt64", |r| r.bytes_sent.to_le_bytes())?;
-    w.column("request_time_milli", "UInt64", |r| {
-        r.request_time_milli.to_le_bytes()
-    })?;
-    w.column("response_status", "UInt16", |r| {
-        r.response_status.to_le_bytes()
-    })?;
-    w.texts("cache_status", |r| r.cache_status)?;
-    w.texts("method", |r| r.method)?;
-    w.texts("remote_addr", |r| r.remote_addr)?;
-    w.texts("url", |r| r.url)
-}
-
-struct Columns<'a, 'b, W> {
-    rows: &'a [Row<'b>],
-    out: &'a mut W,
-    stop: &'a dyn Fn() -> bool,
-}
-
-impl<'b, W: Write> Columns<'_, 'b, W> {
-    fn length(&mut self, n: usize) -> Result<(), PackError> {
-        let mut bytes = Vec::with_capacity(10);
-        leb128(n as u64, &mut bytes);
-        Ok(self.out.write_all(&bytes)?)
-    }
-
-    fn text(&mut self, text: &[u8]) -> Result<(), PackError> {
-        match u8::try_from(text.len()) {
-            // LEB128 of a number that small is the number.
-            Ok(n @ ..0x80) => self.out.write_all(&[n])?,
-            _ => self.length(text.len())?,
-        }
-        Ok(self.out.write_all(text)?)
-    }
-
-    fn column<const N: usize>(
-        &mut self,
-        name: &str,
-        kind: &str,
-        value: impl Fn(&Row<'_>) -> [u8; N],
-    ) -> Result<(), PackError> {
-        self.each(name, kind, |w, row| Ok(w.out.write_all(&value(row))?))
-    }
-
-    fn texts(&mut self, name: &str, value: impl Fn(&Row<'b>) -> &'b [u8]) -> Result<(), PackError> {
-        self.each(name, "String", |w, row| w.text(value(row)))
-    }
-
-    fn each(
-        &mut self,
-        name: &str,
-        kind: &str,
-        mut write: impl FnMut(&mut Self, &Row<'b>) -> Result<(), PackError>,
-    ) -> Result<(), PackError> {
-        self.text(name.as_bytes())?;
-        self.text(kind.as_bytes())?;
-        for rows in self.rows.chunks(BETWEEN_LOOKS) {
-            if (self.stop)() {
+    let mut head = Vec::new();
+    leb128(9, &mut head);
+    leb128(rows.len() as u64, &mut head);
+    out.write_all(&head)?;
+    let mut column = |name: &str, kind: &str, put: fn(&Row<'_>, &mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        string(name.as_bytes(), &mut bytes);
+        string(kind.as_bytes(), &mut bytes);
+        for rows in rows.chunks(BETWEEN_LOOKS) {
+            if stop() {
                 return Err(PackError::Stopped);
             }
-            for row in rows {
-                write(self, row)?;
-            }
+            rows.iter().for_each(|row| put(row, &mut bytes));
+            out.write_all(&bytes)?;
+            bytes.clear();
         }
         Ok(())
-    }
+    };
+    column("timestamp", "DateTime", |r, to| {
+        to.extend(r.timestamp.to_le_bytes());
+    })?;
+    column("resource_id", "UInt64", |r, to| {
+        to.extend(r.resource_id.to_le_bytes());
+    })?;
+    column("bytes_sent", "UInt64", |r, to| {
+        to.extend(r.bytes_sent.to_le_bytes());
+    })?;
+    column("request_time_milli", "UInt64", |r, to| {
+        to.extend(r.request_time_milli.to_le_bytes());
+    })?;
+    column("response_status", "UInt16", |r, to| {
+        to.extend(r.response_status.to_le_bytes());
+    })?;
+    column("cache_status", "String", |r, to| string(r.cache_status, to))?;
+    column("method", "String", |r, to| string(r.method, to))?;
+    column("remote_addr", "String", |r, to| string(r.remote_addr, to))?;
+    column("url", "String", |r, to| string(r.url, to))
 }
 
 #[cfg(test)]
