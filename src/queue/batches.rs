@@ -3,7 +3,6 @@
 use sled::Transactional as _;
 
 use super::counts::{self, ByLane};
-use super::heads::Head;
 use super::layout;
 use super::{
     Batch, BatchState, Body, Lane, Packed, Plan, Queue, QueueError, Range, SealBounds, json,
@@ -210,11 +209,8 @@ impl Queue {
 
     pub(super) fn remove_acked(&self, batch: &Batch) -> Result<(), QueueError> {
         for range in &batch.ranges {
-            let mut at = range.from;
-            while let Some(Head { header: block, .. }) = self.head_at(range.lane, at)? {
-                if block.first >= range.to {
-                    break;
-                }
+            for head in self.heads_of(range) {
+                let block = head?.header;
                 let trees = self.trees()?;
                 self.guard(
                     trees
@@ -223,7 +219,6 @@ impl Queue {
                         .map_err(QueueError::store("remove from")),
                 )?;
                 self.churned(block.frame_len as usize);
-                at = block.next;
             }
             self.forget(range);
         }

@@ -44,6 +44,17 @@ impl Queue {
         Ok(Some(Head { header, minutes }))
     }
 
+    /// The blocks of `range`. Each may be removed before the next one is looked for.
+    pub(super) fn heads_of(&self, range: &Range) -> impl Iterator<Item = Result<Head, QueueError>> {
+        let (lane, to, mut at) = (range.lane, range.to, range.from);
+        std::iter::from_fn(move || {
+            let head = self.head_at(lane, at).transpose()?;
+            // Behind an error nothing is looked for.
+            at = head.as_ref().map_or(to, |head| head.header.next);
+            Some(head).filter(|head| head.as_ref().map_or(true, |head| head.header.first < to))
+        })
+    }
+
     /// Remembers a block that was found from `from` on. Only for eligible ones: others may be dropped.
     pub(super) fn remember(&self, lane: LaneId, from: i64, head: &Head) {
         let mut heads = self.heads();

@@ -10,7 +10,7 @@ use std::sync::RwLockReadGuard;
 use std::sync::atomic::Ordering;
 
 use super::trees::guarded;
-use super::{Queue, QueueError, Trees, dir};
+use super::{Queue, QueueError, Trees};
 
 /// Bytes of blocks, written and removed, after which sled is opened anew. Its log grows by up to twice
 /// as much, of which it reads half a GiB a second.
@@ -74,8 +74,7 @@ impl Queue {
         let closed = trees.take();
         let opened = guarded(|| {
             drop(closed);
-            let (db, _) = dir::open_sled(&self.dir)?;
-            let opened = Trees::from_db(db)?;
+            let opened = Trees::open(&self.dir)?;
             opened.refuse_cut_off(&self.dir)?;
             Ok(opened)
         });

@@ -271,13 +271,8 @@ impl Queue {
     pub(super) fn batch_minutes(&self, batch: &Batch) -> Result<ByLane, QueueError> {
         let mut all = ByLane::new();
         for range in &batch.ranges {
-            let mut at = range.from;
-            while let Some(block) = self.head_at(range.lane, at)? {
-                if block.header.first >= range.to {
-                    break;
-                }
-                add_rows(&mut all, range.lane, &block.minutes);
-                at = block.header.next;
+            for head in self.heads_of(range) {
+                add_rows(&mut all, range.lane, &head?.minutes);
             }
         }
         Ok(all)
