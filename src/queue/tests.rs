@@ -67,6 +67,18 @@ impl Fixture {
         assert!(self.q().append(lane, &block).unwrap());
     }
 
+    /// A block's bytes as they are stored.
+    fn block(&self, key: [u8; 12]) -> Vec<u8> {
+        let trees = self.q().trees().unwrap();
+        trees.blocks.get(key).unwrap().unwrap().to_vec()
+    }
+
+    /// Damages or forges a block.
+    fn put_block(&self, key: [u8; 12], value: impl Into<sled::IVec>) {
+        let trees = self.q().trees().unwrap();
+        trees.blocks.insert(key, value).unwrap();
+    }
+
     fn seal(&self, rows: u64, bytes: u64) -> Option<Batch> {
         self.q()
             .seal(SealBounds { rows, bytes }, 0, |_| Vec::new())
@@ -266,17 +278,9 @@ fn a_damaged_block_is_named_and_never_skipped() {
     let f = Fixture::new();
     let lane = f.lane(0, 3, 3);
     let key = layout::key(lane, 10);
-    let mut value = f
-        .q()
-        .trees()
-        .unwrap()
-        .blocks
-        .get(key)
-        .unwrap()
-        .unwrap()
-        .to_vec();
+    let mut value = f.block(key);
     *value.last_mut().unwrap() ^= 1;
-    f.q().trees().unwrap().blocks.insert(key, value).unwrap();
+    f.put_block(key, value);
     let error = f
         .q()
         .seal(

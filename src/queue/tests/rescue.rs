@@ -76,19 +76,11 @@ fn a_bit_flipped_in_any_block_is_named_with_its_offsets_and_the_rest_is_whole() 
         .flat_map(|l| [0, 10, 20, 30, 40].map(|o| (*l, o)))
     {
         let key = layout::key(lane, first);
-        let value = f
-            .q()
-            .trees()
-            .unwrap()
-            .blocks
-            .get(key)
-            .unwrap()
-            .unwrap()
-            .to_vec();
+        let value = f.block(key);
         for at in [0, 5, 17, value.len() - 1] {
             let mut bad = value.clone();
             bad[at] ^= 4;
-            f.q().trees().unwrap().blocks.insert(key, bad).unwrap();
+            f.put_block(key, bad);
             let found = look(&f);
             assert_eq!(found.blocks, 9);
             let lost = found.damage[0].lost.clone().unwrap();
@@ -99,7 +91,7 @@ fn a_bit_flipped_in_any_block_is_named_with_its_offsets_and_the_rest_is_whole() 
                 found.damage
             );
         }
-        f.q().trees().unwrap().blocks.insert(key, value).unwrap();
+        f.put_block(key, value);
     }
     assert_eq!(look(&f).damage, []);
 }
@@ -122,38 +114,20 @@ fn a_block_that_is_missing_is_missed() {
 fn a_block_with_other_rows_under_a_right_checksum_is_found() {
     let (f, lanes) = filled();
     let key = layout::key(lanes[0], 10);
-    let value = f
-        .q()
-        .trees()
-        .unwrap()
-        .blocks
-        .get(key)
-        .unwrap()
-        .unwrap()
-        .to_vec();
+    let value = f.block(key);
     let (mut header, _) = layout::read_block(&key, &value).unwrap();
     let minutes = layout::read_minutes(&header, &value).unwrap();
     let raw = rows_from(11, ROWS);
     let frame = zstd::bulk::compress(&raw, 1).unwrap();
     header.frame_len = frame.len() as u32;
-    f.q()
-        .trees()
-        .unwrap()
-        .blocks
-        .insert(key, layout::write_block(&header, &minutes, &frame))
-        .unwrap();
+    f.put_block(key, layout::write_block(&header, &minutes, &frame));
     let words = complaints(&f);
     assert!(
         words.contains("not those of its token") || words.contains("were sealed"),
         "{words}"
     );
     header.rows += 1;
-    f.q()
-        .trees()
-        .unwrap()
-        .blocks
-        .insert(key, layout::write_block(&header, &minutes, &frame))
-        .unwrap();
+    f.put_block(key, layout::write_block(&header, &minutes, &frame));
     assert!(complaints(&f).contains("10 rows, the header says 11"));
 }
 
@@ -216,12 +190,7 @@ fn an_export_writes_each_row_once_and_names_what_it_leaves_out() {
     assert_eq!(written(What::Queue, None).1.rows, 80);
     assert_eq!(written(What::All, None).1.rows, 100);
     assert_eq!(look(&f).damage, []);
-    f.q()
-        .trees()
-        .unwrap()
-        .blocks
-        .insert(layout::key(lanes[1], 10), b"no block")
-        .unwrap();
+    f.put_block(layout::key(lanes[1], 10), b"no block");
     let (_, done) = written(What::Queue, None);
     assert_eq!((done.rows, done.damaged.len()), (70, 1));
 }
@@ -282,12 +251,7 @@ fn a_repair_saves_every_whole_block_and_names_the_offsets_of_the_others() {
     let (mut f, lanes) = filled();
     let token = f.q().sealed_batch().unwrap().token;
     let id = f.q().installation().to_owned();
-    f.q()
-        .trees()
-        .unwrap()
-        .blocks
-        .insert(layout::key(lanes[0], 10), b"x")
-        .unwrap();
+    f.put_block(layout::key(lanes[0], 10), b"x");
     f.q()
         .trees()
         .unwrap()
