@@ -52,7 +52,7 @@ impl Flusher<'_> {
             body_len,
             settings: batch.settings.clone(),
             columns: COLUMNS,
-            format: batch.packed.map_or("RowBinary", |p| p.format.name()),
+            format: batch.packed.map(|p| p.format).unwrap_or_default().name(),
         };
         let began = Instant::now();
         let mut frames = self.queue.body(&batch);
