@@ -34,9 +34,6 @@ def packed(world):
     out = subprocess.run([world.own(), "pack", str(1 << 20)], check=True, stdout=subprocess.PIPE, text=True).stdout
     for line in out.splitlines():
         body = json.loads(line)
-        if "body" not in body:
-            # What the queue was filled with.
-            continue
         name = f"rows in 1 MiB, {body['body']}" + (f" at zstd {body['level']}" if body["level"] else "")
         yield {"what": name, "unit": "rows", "turns": [body["rows"]]}
         yield {"what": f"{name}: against stored", "unit": "x", "turns": [body["ratio"]], "target": ">= 2.0"}

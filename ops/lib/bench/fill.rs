@@ -84,8 +84,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Fills the queue in `dir`. With `hold` it waits for SIGKILL then.
-pub fn fill(dir: &Path, amount: Amount, hold: bool) {
+/// Fills the queue in `dir`. Returns it with its rows and the bytes of their frames.
+pub fn fill(dir: &Path, amount: Amount) -> (Queue, u64, u64) {
     let queue = Queue::open(DataDir::lock(dir).expect("data dir")).expect("queue");
     let most_rows = match amount {
         Amount::Rows(rows) => rows,
@@ -103,12 +103,7 @@ pub fn fill(dir: &Path, amount: Amount, hold: bool) {
     }
     writer.sync();
     queue.sync().expect("sync");
-    println!("{{\"rows\": {rows}, \"bytes\": {bytes}}}");
-    if hold {
-        loop {
-            std::thread::park();
-        }
-    }
+    (queue, rows, bytes)
 }
 
 /// Blocks as ingest makes them, of at most so many rows in all.

@@ -23,7 +23,7 @@ use std::time::Duration;
 use anonymizer::flush::{Filler, Wanted};
 use anonymizer::ingest::{BLOCK_BYTES, row};
 use anonymizer::minutes::Minutes;
-use anonymizer::queue::{DataDir, PackedFormat, Queue, SealBounds};
+use anonymizer::queue::{PackedFormat, SealBounds};
 use anonymizer::store::ZSTD_LEVEL;
 use anonymizer::synth::Synth;
 use fill::{Amount, INTERVAL, START_MS, fill};
@@ -46,8 +46,14 @@ fn main() {
                 "rows" => Amount::Rows(number(4) as u64),
                 _ => Amount::Bytes(number(4) as u64),
             };
-            let hold = args.get(5).is_some();
-            fill(Path::new(&args[2]), amount, hold);
+            // Open until it is killed, if it is to be.
+            let (_queue, rows, bytes) = fill(Path::new(&args[2]), amount);
+            println!("{{\"rows\": {rows}, \"bytes\": {bytes}}}");
+            if args.get(5).is_some() {
+                loop {
+                    std::thread::park();
+                }
+            }
         }
         Some("disk") => disk::disk(Path::new(&args[2]), number(3) as u64),
         Some("joining") => joining::joining(&args[2], &args[3], number(4) as u64),
@@ -95,8 +101,7 @@ fn stages(messages: &[Vec<u8>], records: usize) {
 fn pack(bytes: u64) {
     let dir = tempfile::tempdir().expect("a directory");
     // A row takes 15 bytes at the least, and a second body shows what the first has taught.
-    fill(dir.path(), Amount::Rows(bytes / 15 * 2), false);
-    let queue = Queue::open(DataDir::lock(dir.path()).expect("lock")).expect("queue");
+    let (queue, ..) = fill(dir.path(), Amount::Rows(bytes / 15 * 2));
     let mut filler = Filler::default();
     let mut rows = |format, patience| {
         let wanted = Wanted {
