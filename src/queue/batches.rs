@@ -221,6 +221,7 @@ impl Queue {
                 self.churned(block.frame_len as usize);
             }
             self.forget(range);
+            self.remove_fences(range.lane, range.from, range.to)?;
         }
         let trees = self.trees()?;
         self.guard(

@@ -22,8 +22,9 @@ pub const SOCKET_FILE: &str = "control.sock";
 /// below a quarter of a segment, or it becomes a side file that is never synced. Fixed for the
 /// life of a queue: sled refuses to open it with another size.
 const SEGMENT_BYTES: usize = 8 << 20;
-/// sled's own default is 1 GiB. Blocks are written once and read once, so a cache gains little.
-const CACHE_BYTES: u64 = 1 << 20;
+/// sled's own default is 1 GiB. Blocks are written once and read once, so a cache gains little; but a
+/// 256th of it must hold the index pages of 256 children, which each access goes through.
+const CACHE_BYTES: u64 = 16 << 20;
 
 /// Where a queue is made, before it gets its name.
 const NEW_QUEUE_DIR: &str = "queue.new";

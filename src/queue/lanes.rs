@@ -1,35 +1,11 @@
-//! Lanes: appending rows, acknowledging commits, resolving tails.
-
-use std::sync::atomic::Ordering;
+//! Lanes: opening and ending them, acknowledging commits, resolving tails.
 
 use sled::Transactional as _;
 
 use super::counts::{self, Changes, Tally};
-use super::layout::{self, BlockHeader};
-use super::{Lane, LaneState, Queue, QueueError, cache, json, quarantine};
-use crate::minutes::Minutes;
-use crate::record::{LaneId, Quarantined};
-
-/// A block ready to append.
-#[derive(Debug, Clone)]
-pub struct PackedBlock {
-    /// First offset covered.
-    pub first: i64,
-    /// Offset after the last one covered.
-    pub next: i64,
-    /// Rows in it; with none, only the lane's next offset and the quarantined messages are stored.
-    pub rows: u32,
-    /// Bytes before compression.
-    pub raw_len: u32,
-    /// One zstd frame.
-    pub frame: Vec<u8>,
-    /// The rows by minute, merged.
-    pub minutes: Minutes,
-    /// When it was read, Unix ms.
-    pub appended_ms: u64,
-    /// Messages of the span that could not become rows.
-    pub quarantined: Vec<Quarantined>,
-}
+use super::layout;
+use super::{Lane, LaneState, Queue, QueueError, json};
+use crate::record::LaneId;
 
 impl Queue {
     /// Opens a lane for a partition that was just assigned, to be read from `start` on.
@@ -51,78 +27,6 @@ impl Queue {
         state.next_lane += 1;
         state.lanes.insert(id, lane);
         Ok(id)
-    }
-
-    /// Appends a block to an open lane: rows, next offset and quarantined messages in one
-    /// transaction. Durable after [`Queue::sync`]. Returns false, and stores nothing, if the lane
-    /// is no longer open or the block does not lie at its end: rows of an ownership that has
-    /// ended are read again by whoever holds the partition.
-    ///
-    /// # Errors
-    /// [`QueueError`] if it cannot be written; the queue is then poisoned.
-    pub fn append(&self, lane: LaneId, block: &PackedBlock) -> Result<bool, QueueError> {
-        self.check()?;
-        let mut state = self.state();
-        let Some(current) = state.lanes.get(&lane) else {
-            return Ok(false);
-        };
-        if current.state != LaneState::Open || block.first < current.next {
-            return Ok(false);
-        }
-        debug_assert_eq!(block.minutes.rows(), u64::from(block.rows));
-        let mut updated = current.clone();
-        updated.next = block.next;
-        let value = (block.rows > 0).then(|| {
-            updated.rows += u64::from(block.rows);
-            updated.bytes += block.frame.len() as u64;
-            let header = BlockHeader {
-                lane,
-                first: block.first,
-                next: block.next,
-                rows: block.rows,
-                raw_len: block.raw_len,
-                minutes_len: 0,
-                frame_len: block.frame.len() as u32,
-                appended_ms: block.appended_ms,
-                checksum: 0,
-            };
-            layout::write_block(&header, &block.minutes, &block.frame)
-        });
-        let mut totals = state.quarantine;
-        let mut entries = Vec::new();
-        for entry in &block.quarantined {
-            let value = quarantine::write_entry(current, block.appended_ms, entry);
-            totals.add(&value);
-            entries.push((layout::key(lane, entry.offset), value));
-        }
-        self.appended.fetch_add(1, Ordering::SeqCst);
-        self.churned(value.as_ref().map_or(0, Vec::len));
-        let trees = self.trees()?;
-        let written = (&trees.blocks, &trees.lanes, &trees.quarantine, &trees.meta).transaction(
-            |(blocks, lanes, quarantine, meta)| {
-                if let Some(value) = &value {
-                    blocks.insert(&layout::key(lane, block.first), value.as_slice())?;
-                }
-                lanes.insert(&layout::lane_key(lane), json(&updated))?;
-                for (key, value) in &entries {
-                    quarantine.insert(key, value.as_slice())?;
-                }
-                if !entries.is_empty() {
-                    meta.insert(super::quarantine::TOTALS, json(&totals))?;
-                }
-                Ok(())
-            },
-        );
-        self.transaction_result("append to", written)?;
-        if value.is_some() {
-            self.guard(cache::let_go(&trees, &layout::key(lane, block.first)))?;
-        }
-        state.lanes.insert(lane, updated);
-        state.quarantine = totals;
-        if block.rows > 0 {
-            counts::add_rows(&mut state.uncounted, lane, &block.minutes);
-        }
-        Ok(true)
     }
 
     /// Kafka acknowledged the commit of `offset` while the lane was held: its rows below are
@@ -313,6 +217,8 @@ impl Queue {
         let trees = self.trees()?;
         let kept: Option<i64> = super::get_json(&trees.partitions, &key)?;
         let eligible = kept.unwrap_or(0).max(current.eligible);
+        // Those below go with their batches. Before the record: without it nobody would look for them.
+        self.remove_fences(lane, current.sealed, i64::MAX)?;
         let written = (&trees.lanes, &trees.partitions).transaction(|(lanes, partitions)| {
             lanes.remove(&layout::lane_key(lane))?;
             partitions.insert(key.as_slice(), json(&eligible))?;
@@ -320,6 +226,7 @@ impl Queue {
         });
         self.transaction_result("remove a lane of", written)?;
         state.lanes.remove(&lane);
+        state.fences.remove(&lane);
         Ok(())
     }
 }

@@ -11,9 +11,9 @@ use crate::record::LaneId;
 /// Version of the whole layout, kept under `format` in the `meta` tree. An unknown version is
 /// refused, never converted or wiped.
 ///
-/// 2: a block has the minutes of its rows, and there is the tree `counts`. 1 was never released, so
-/// nothing reads it.
-pub const FORMAT: u32 = 2;
+/// 2: a block has the minutes of its rows, and there is the tree `counts`. 3: there are fences among the
+/// blocks. Nothing reads the first two, which were never released.
+pub const FORMAT: u32 = 3;
 
 const BLOCK_VERSION: u8 = 2;
 const HEADER: usize = 56;

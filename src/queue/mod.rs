@@ -19,6 +19,7 @@
 //! not an fsync) **and** an fsync of sled's own file. Any write or sync error poisons the queue:
 //! every later call fails, the process ends, and what was not committed is read again.
 
+mod append;
 mod batch;
 mod batches;
 mod body;
@@ -27,6 +28,7 @@ mod counts;
 mod dir;
 mod error;
 mod export;
+mod fences;
 mod heads;
 mod high_water;
 mod keep;
@@ -54,6 +56,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use append::PackedBlock;
 pub use batch::{Batch, BatchState, Packed, PackedFormat, Range};
 pub use body::Body;
 pub use counts::{COUNTS_FORMAT, Counted, Counts, PartitionCounts, Spans, Tally};
@@ -62,7 +65,7 @@ pub use error::QueueError;
 pub use export::{Exported, Selection, What, export, export_to_file};
 pub use high_water::HIGH_WATER_FILE;
 pub use lane::{Lane, LaneState};
-pub use lanes::PackedBlock;
+
 pub use layout::BlockHeader;
 pub use origin::Adopted;
 pub use plan::{Plan, SealBounds};
@@ -74,6 +77,7 @@ pub use verify::{Damage, Lost, Verified, unpack, verify};
 
 use crate::record::LaneId;
 use counts::{ByLane, Window};
+use fences::is_no_fence;
 use high_water::{HighWater, SYNCS};
 use open::new_installation_id;
 use records::{get_json, json, put_json};
@@ -110,6 +114,7 @@ struct State {
     quarantine: QuarantineTotals,
     /// Rows appended since the counts were last written.
     uncounted: ByLane,
+    fences: BTreeMap<LaneId, fences::Fences>,
     keep_counts: Duration,
     window: Window,
 }
@@ -187,18 +192,18 @@ impl Queue {
                 Ok(trees) => trees,
                 Err(e) => return Some(Err(e)),
             };
-            match trees.blocks.range(from..).next()? {
-                Err(e) => Some(Err(QueueError::store("read")(e))),
-                Ok((key, value)) => {
-                    let mut after = key.to_vec();
-                    after.push(0);
-                    at = Some(after);
-                    Some(
-                        layout::read_block(&key, &value)
-                            .map(|(header, frame)| (header, frame.to_vec())),
-                    )
-                }
-            }
+            let found = trees.blocks.range(from..).find(is_no_fence)?;
+            Some(
+                found
+                    .map_err(QueueError::store("read"))
+                    .and_then(|(key, value)| {
+                        let mut after = key.to_vec();
+                        after.push(0);
+                        at = Some(after);
+                        let (header, frame) = layout::read_block(&key, &value)?;
+                        Ok((header, frame.to_vec()))
+                    }),
+            )
         })
     }
 
@@ -223,7 +228,7 @@ impl Queue {
         let found = trees
             .blocks
             .range(layout::key(lane, from)..layout::key(lane, i64::MAX))
-            .next();
+            .find(is_no_fence);
         match found {
             None => Ok(None),
             Some(entry) => {

@@ -52,6 +52,7 @@ impl Queue {
             next_batch: get_json(meta, b"next_batch")?.unwrap_or(1),
             quarantine: QuarantineTotals::default(),
             uncounted: ByLane::new(),
+            fences: BTreeMap::new(),
             keep_counts: counts::KEEP,
             window: Window::around(now_ms(), counts::KEEP),
         };

@@ -4,6 +4,7 @@ use super::*;
 use crate::minutes::Minutes;
 use crate::record::Quarantined;
 
+mod fences;
 mod model;
 mod renew;
 mod rescue;

@@ -4,6 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use super::fences::is_no_fence;
 use super::high_water::HighWater;
 use super::layout::{self, BlockHeader};
 use super::{Batch, DataDir, Lane, QueueError, dir};
@@ -88,7 +89,7 @@ impl Trees {
         let mut at = Some(from.to_vec());
         std::iter::from_fn(move || {
             let from = at.take()?;
-            match first_at(&self.blocks, &from) {
+            match guarded(|| first(self.blocks.range(from.as_slice()..).find(is_no_fence))) {
                 Ok(None) => None,
                 Ok(Some((key, value))) => {
                     let mut after = key.to_vec();
@@ -175,12 +176,11 @@ type Entry = (sled::IVec, sled::IVec);
 
 /// The first entry at or above `from`. sled's panics on damaged pages are errors here.
 fn first_at(tree: &sled::Tree, from: &[u8]) -> Result<Option<Entry>, QueueError> {
-    guarded(|| {
-        tree.range(from..)
-            .next()
-            .transpose()
-            .map_err(QueueError::store("read"))
-    })
+    guarded(|| first(tree.range(from..).next()))
+}
+
+fn first(found: Option<sled::Result<Entry>>) -> Result<Option<Entry>, QueueError> {
+    found.transpose().map_err(QueueError::store("read"))
 }
 
 /// All entries of a small tree; ends at the first that sled cannot read.

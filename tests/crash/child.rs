@@ -321,9 +321,14 @@ impl<'a> Store<'a> {
 
     /// Some appends, a sync, and mostly a commit.
     fn step(&mut self) -> Result<(), QueueError> {
+        let mut together = Vec::new();
         for _ in 0..1 + self.chance.below(6) {
-            self.append()?;
+            together.push(self.block());
+            if self.chance.one_in(2) {
+                self.append(&mut together)?;
+            }
         }
+        self.append(&mut together)?;
         self.sync()?;
         if !self.chance.one_in(6) {
             self.commit()?;
@@ -337,7 +342,8 @@ impl<'a> Store<'a> {
         Ok(())
     }
 
-    fn append(&mut self) -> Result<(), QueueError> {
+    /// The next block of a lane.
+    fn block(&mut self) -> (LaneId, PackedBlock) {
         let i = self.chance.below(self.lanes.len() as u64) as usize;
         let (partition, lane, at) = self.lanes[i];
         let plan = planned(partition, at);
@@ -363,9 +369,15 @@ impl<'a> Store<'a> {
             },
         };
         self.appended += 1;
-        self.out.say(&Line::Append);
-        assert!(self.queue.append(lane, &block)?, "an open lane refuses");
         self.lanes[i].2 = block.next;
+        (lane, block)
+    }
+
+    fn append(&mut self, blocks: &mut Vec<(LaneId, PackedBlock)>) -> Result<(), QueueError> {
+        self.out.say(&Line::Append);
+        let stored = self.queue.append_all(blocks)?;
+        assert!(!stored.contains(&false), "an open lane refuses");
+        blocks.clear();
         Ok(())
     }
 

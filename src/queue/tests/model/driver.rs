@@ -298,6 +298,7 @@ impl World {
         self.step(&Op::Release);
         self.step(&Op::Restart);
         assert_eq!(self.q().summary().unwrap().rows, 0, "nothing is left");
+        self.q().assert_no_stray_keys();
         let mut stored: BTreeMap<Place, u32> = BTreeMap::new();
         for place in self.clickhouse.values().flatten() {
             *stored.entry(*place).or_default() += 1;
