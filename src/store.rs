@@ -17,6 +17,9 @@ use crate::runtime::disk::DiskBound;
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
 
+/// Compressed bytes that are appended at once. They reach the disk no later for it: a sync comes first.
+pub const APPEND_BYTES: usize = 512 << 10;
+
 /// Compressed bytes after which a sync does not wait for the channel to run empty.
 const GROUP_BYTES: u64 = 4 << 20;
 
@@ -94,6 +97,9 @@ pub struct Store<'a, G> {
     feedback: &'a Feedback,
     shutdown: &'a Shutdown,
     stats: &'a Stats,
+    /// Blocks to be appended, and the bytes of their frames.
+    packed: Vec<(LaneId, PackedBlock)>,
+    packed_bytes: usize,
     unsynced_bytes: u64,
     unsynced: bool,
     uncommitted_bytes: u64,
@@ -119,6 +125,8 @@ impl<'a, G: Group> Store<'a, G> {
             feedback,
             shutdown,
             stats,
+            packed: Vec::new(),
+            packed_bytes: 0,
             unsynced_bytes: 0,
             unsynced: false,
             uncommitted_bytes: 0,
@@ -168,12 +176,18 @@ impl<'a, G: Group> Store<'a, G> {
         // A reply that nobody waits for means that ingest ended; its error is told elsewhere.
         match message {
             ToStore::Block(lane, block) => {
-                self.append(lane, block)?;
+                // What goes into quarantine makes room for itself, block by block.
+                let at_once = !block.quarantined.is_empty();
+                self.pack(lane, block)?;
+                if at_once || self.packed_bytes >= APPEND_BYTES {
+                    self.append()?;
+                }
                 if self.unsynced_bytes >= GROUP_BYTES {
                     self.sync_and_commit()?;
                 }
             }
             ToStore::Assign { partitions, reply } => {
+                self.append()?;
                 let starts = self.assign(&partitions)?;
                 log::info!("partitions assigned: {}", describe(&starts));
                 let _ = reply.send(starts);
@@ -205,7 +219,7 @@ impl<'a, G: Group> Store<'a, G> {
         Ok(())
     }
 
-    fn append(&mut self, lane: LaneId, mut block: RowBlock) -> Result<(), StoreError> {
+    fn pack(&mut self, lane: LaneId, mut block: RowBlock) -> Result<(), StoreError> {
         let frame = if block.rows > 0 {
             self.compressor
                 .compress(&block.bytes)
@@ -224,25 +238,44 @@ impl<'a, G: Group> Store<'a, G> {
             appended_ms: now_ms(),
             quarantined: block.quarantined,
         };
-        self.make_room(lane, &packed)?;
-        if self.queue.append(lane, &packed)? {
+        self.packed_bytes += packed.frame.len();
+        self.packed.push((lane, packed));
+        Ok(())
+    }
+
+    /// Appends what is packed.
+    fn append(&mut self) -> Result<(), StoreError> {
+        self.make_room()?;
+        let packed = std::mem::take(&mut self.packed);
+        self.packed_bytes = 0;
+        let stored = self.queue.append_all(&packed)?;
+        for ((_, block), _) in packed.iter().zip(stored).filter(|(_, stored)| *stored) {
             self.unsynced = true;
-            self.unsynced_bytes += packed.frame.len() as u64;
-            self.uncommitted_bytes += packed.frame.len() as u64;
-            self.stats.rows_appended.inc_by(u64::from(packed.rows));
+            self.unsynced_bytes += block.frame.len() as u64;
+            self.uncommitted_bytes += block.frame.len() as u64;
+            self.stats.rows_appended.inc_by(u64::from(block.rows));
         }
         Ok(())
     }
 
-    /// Drops the oldest messages in quarantine for those of `block`, if the settings say so.
-    fn make_room(&self, lane: LaneId, block: &PackedBlock) -> Result<(), StoreError> {
+    /// Drops the oldest messages in quarantine for those to be appended, if the settings say so.
+    fn make_room(&self) -> Result<(), StoreError> {
         let Some(max) = self.disk.quarantine_drops_beyond() else {
             return Ok(());
         };
-        let need = block.quarantined.iter().map(stored_bytes).sum();
         // Rows of an ended lane are not stored, and nothing is lost for them.
-        let open = self.queue.lane(lane).map(|l| l.state) == Some(LaneState::Open);
-        if need == 0 || !open {
+        let is_open = |lane| self.queue.lane(lane).map(|l| l.state) == Some(LaneState::Open);
+        let quarantined = self.packed.iter().flat_map(|(lane, block)| {
+            block
+                .quarantined
+                .iter()
+                .map(move |message| (*lane, message))
+        });
+        let need = quarantined
+            .filter(|(lane, _)| is_open(*lane))
+            .map(|(_, message)| stored_bytes(message))
+            .sum();
+        if need == 0 {
             return Ok(());
         }
         let gone = self.queue.drop_oldest_quarantined(need, max)?;
@@ -265,6 +298,7 @@ impl<'a, G: Group> Store<'a, G> {
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
+        self.append()?;
         if self.unsynced {
             self.queue.sync()?;
             self.unsynced = false;
@@ -542,6 +576,7 @@ mod tests {
             store
                 .handle(ToStore::Block(start.lane, block(0, 5)))
                 .unwrap();
+            store.append().unwrap();
             assert!(!queue.is_synced());
             store.sync_and_commit().unwrap();
             assert_eq!(*group.commits.borrow(), [(5, true)]);

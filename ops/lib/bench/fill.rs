@@ -7,7 +7,7 @@ use anonymizer::ingest::{BLOCK_BYTES, row};
 use anonymizer::minutes::Minutes;
 use anonymizer::queue::{DataDir, PackedBlock, Queue};
 use anonymizer::record::LaneId;
-use anonymizer::store::ZSTD_LEVEL;
+use anonymizer::store::{APPEND_BYTES, ZSTD_LEVEL};
 use anonymizer::synth::Synth;
 
 /// Realistic spacing: 1,000 records a second.
@@ -40,6 +40,8 @@ pub struct Writer<'a> {
     blocks: Vec<PackedBlock>,
     lanes: Vec<(LaneId, i64)>,
     at: usize,
+    packed: Vec<(LaneId, PackedBlock)>,
+    packed_bytes: usize,
     unsynced: usize,
 }
 
@@ -51,6 +53,8 @@ impl<'a> Writer<'a> {
             blocks: blocks(most_rows),
             lanes: (0..PARTITIONS).map(|p| (open(p), 0)).collect(),
             at: 0,
+            packed: Vec::new(),
+            packed_bytes: 0,
             unsynced: 0,
         }
     }
@@ -65,16 +69,30 @@ impl<'a> Writer<'a> {
         block.appended_ms = START_MS + self.at as u64;
         *next = block.next;
         self.at += 1;
-        assert!(self.queue.append(*lane, &block).expect("append"));
-        self.unsynced += block.frame.len();
+        let bytes = block.frame.len();
+        let rows = u64::from(block.rows);
+        self.packed.push((*lane, block));
+        self.packed_bytes += bytes;
+        if self.packed_bytes >= APPEND_BYTES {
+            self.append_packed();
+        }
+        self.unsynced += bytes;
         if self.unsynced >= SYNC_BYTES {
             self.sync();
         }
-        (u64::from(block.rows), block.frame.len() as u64)
+        (rows, bytes as u64)
+    }
+
+    fn append_packed(&mut self) {
+        let stored = self.queue.append_all(&self.packed).expect("append");
+        assert!(stored.iter().all(|stored| *stored));
+        self.packed.clear();
+        self.packed_bytes = 0;
     }
 
     /// Syncs, and makes all rows eligible.
     pub fn sync(&mut self) {
+        self.append_packed();
         self.queue.sync().expect("sync");
         self.queue.renew_if_due().expect("renewed");
         self.unsynced = 0;
