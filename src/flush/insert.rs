@@ -7,7 +7,7 @@ use super::fill::pack_ranges;
 use super::pack::Packing;
 use super::{BODY_LIMIT, Flusher, PACE, PackError, Spool};
 use crate::encode::COLUMNS;
-use crate::queue::{Batch, BatchState, QueueError};
+use crate::queue::{Ahead, Batch, BatchState, QueueError};
 use crate::runtime::clock::{Moment, now_ms};
 use crate::sink::{InsertRequest, SinkError, insert_settings};
 
@@ -55,18 +55,19 @@ impl Flusher<'_> {
             format: batch.packed.map(|p| p.format).unwrap_or_default().name(),
         };
         let began = Instant::now();
-        let mut frames = self.queue.body(&batch);
+        let unreadable = |e| QueueError::io("cannot read", self.queue.dir().path(), e);
         let answer = match &mut source {
             Some(spool) => match spool.rewound() {
                 Ok(body) => self.sink.insert(&request, body),
-                Err(e) => return Err(QueueError::io("cannot read", self.queue.dir().path(), e)),
+                Err(e) => return Err(unreadable(e)),
             },
-            None => self.sink.insert(&request, &mut frames),
+            None => std::thread::scope(|scope| {
+                let mut frames =
+                    Ahead::start(scope, self.queue.body(&batch)).map_err(unreadable)?;
+                let answer = self.sink.insert(&request, &mut frames);
+                frames.take_error().map_or(Ok(answer), Err)
+            })?,
         };
-        if let Some(e) = frames.take_error() {
-            return Err(e);
-        }
-        drop(frames);
         // Kept for a resend, which then need not pack again.
         self.spool = source.map(|spool| (batch.token.clone(), spool));
         match answer {

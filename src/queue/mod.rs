@@ -19,6 +19,7 @@
 //! not an fsync) **and** an fsync of sled's own file. Any write or sync error poisons the queue:
 //! every later call fails, the process ends, and what was not committed is read again.
 
+mod ahead;
 mod append;
 mod batch;
 mod batches;
@@ -56,9 +57,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use ahead::Ahead;
 pub use append::PackedBlock;
 pub use batch::{Batch, BatchState, Packed, PackedFormat, Range};
-pub use body::Body;
+pub use body::{Body, Frame};
 pub use counts::{COUNTS_FORMAT, Counted, Counts, PartitionCounts, Spans, Tally};
 pub use dir::{DataDir, LOCK_FILE, Owned, QUEUE_DIR, SOCKET_FILE};
 pub use error::QueueError;

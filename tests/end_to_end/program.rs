@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -134,8 +133,9 @@ impl<'a> Program<'a> {
         }
         let sealed = queue.sealed_batch();
         if let Some(batch) = &sealed {
-            let mut body = Vec::new();
-            queue.body(batch).read_to_end(&mut body).unwrap();
+            let mut body = queue.body(batch);
+            let frames = std::iter::from_fn(|| body.next_frame().unwrap());
+            let body: Vec<u8> = frames.flat_map(|frame| frame.to_vec()).collect();
             assert_eq!(check_masked(&body), batch.rows);
         }
         let mut quarantined = 0;
