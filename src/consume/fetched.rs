@@ -83,12 +83,15 @@ impl Fetched {
 
     fn fill(&mut self, most: usize, timeout: Duration) {
         debug_assert!(self.taken.is_empty() && most <= AT_ONCE);
+        // Rounded up: with the last part of a millisecond as none, the caller came back until it was
+        // over, which was two thirds of what an idle instance took.
+        let timeout_ms = timeout.as_micros().div_ceil(1000) as i32;
         // SAFETY: the vector has room for `most` pointers, and librdkafka writes as many valid ones
         // as it returns (-1 for an error, which this queue cannot have).
         unsafe {
             let n = sys::rd_kafka_consume_batch_queue(
                 self.queue.as_ptr(),
-                timeout.as_millis() as i32,
+                timeout_ms,
                 self.taken.as_mut_ptr(),
                 most,
             );
