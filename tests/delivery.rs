@@ -3,7 +3,7 @@
 //! The real program as a process, librdkafka's mock cluster, and a ClickHouse that is strict and
 //! fails on demand.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::fake_clickhouse::{FakeClickHouse, Fault, Outcome};
 use crate::support::kafka::Kafka;
@@ -140,9 +140,12 @@ fn a_batch_whose_token_may_be_forgotten_is_held() {
     w.kafka.produce(1, 300);
     w.clickhouse
         .wait_until(|s| s.requests.iter().any(|r| r.token.is_some()), PATIENCE);
+    let attempted = Instant::now();
     program.kill();
     w.clickhouse.release();
     let sent = w.inserts().len();
+    // A restart is faster than that.
+    std::thread::sleep(Duration::from_secs(1).saturating_sub(attempted.elapsed()));
     let program = w.setup.run();
     let status = w.setup.wait_status(|s| !s["flush"]["hold"].is_null());
     let why = status["flush"]["hold"].as_str().unwrap();
