@@ -4,6 +4,7 @@ use sled::Transactional as _;
 
 use super::counts::{self, ByLane};
 use super::layout;
+use super::renew::REMOVAL;
 use super::{
     Batch, BatchState, Body, Lane, Packed, Plan, Queue, QueueError, Range, SealBounds, json,
 };
@@ -218,7 +219,7 @@ impl Queue {
                         .remove(layout::key(range.lane, block.first))
                         .map_err(QueueError::store("remove from")),
                 )?;
-                self.churned(block.frame_len as usize);
+                self.churned(REMOVAL);
             }
             self.forget(range);
             self.remove_fences(range.lane, range.from, range.to)?;

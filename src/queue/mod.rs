@@ -87,7 +87,7 @@ use records::{get_json, json, put_json};
 /// The queue of one data dir. Threads share it by reference.
 pub struct Queue {
     trees: RwLock<Option<Trees>>,
-    /// Bytes of blocks written and removed since sled was opened (renew.rs).
+    /// Bytes of log since sled was opened, about (renew.rs).
     churned: AtomicU64,
     /// sled's data file. Opened once, before the first write: an fsync error is reported once to
     /// each descriptor, so a later one could miss it.

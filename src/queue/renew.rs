@@ -12,9 +12,12 @@ use std::sync::atomic::Ordering;
 use super::trees::guarded;
 use super::{Queue, QueueError, Trees};
 
-/// Bytes of blocks, written and removed, after which sled is opened anew. Its log grows by up to twice
-/// as much, of which it reads half a GiB a second.
-pub const RENEW_BYTES: u64 = 256 << 20;
+/// Bytes of log after which sled is opened anew; it reads half a GiB a second. Opening itself takes half
+/// a second with 10 GiB queued, so more often costs a backlog's sending more.
+pub const RENEW_BYTES: u64 = 512 << 20;
+
+/// What the removal of a block adds to the log, roughly: with its fences, and the leaves that merge.
+pub(super) const REMOVAL: usize = 4 << 10;
 
 /// The trees of an open queue. While somebody holds this, sled is not opened anew.
 pub struct Opened<'a>(RwLockReadGuard<'a, Option<Trees>>);
@@ -44,7 +47,7 @@ impl Queue {
         Ok(Opened(trees))
     }
 
-    /// A block of so many bytes was written or removed.
+    /// The log has grown by so many bytes, about.
     pub(super) fn churned(&self, bytes: usize) {
         self.churned.fetch_add(bytes as u64, Ordering::Relaxed);
     }

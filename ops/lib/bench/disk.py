@@ -20,5 +20,5 @@ def disk(world):
     for cycle, drained in enumerate(of("drained"), 1):
         yield figure(f"files after it was sent, cycle {cycle}", "of that GiB", [drained])
     steady = [s for s in states if s["state"] == "steady"]
-    yield figure("files in steady state, half as much queued", "x", (s["files"] / s["payload"] for s in steady), "<= 1.5")
+    yield figure("files of 1 GiB queued, three more passed through", "x", (s["files"] / s["payload"] for s in steady), "<= 1.5")
     yield figure("files of the last cycle against the first", "x", [of("full")[-1] / of("full")[0]], "<= 1.1")

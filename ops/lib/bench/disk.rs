@@ -14,33 +14,47 @@ const BATCH: SealBounds = SealBounds {
 
 const CYCLES: usize = 3;
 
-/// Fills the queue in `dir` with `bytes` of frames and drains it, again and again, then keeps it half full
-/// while as much passes through three times. A line of JSON for each state.
+/// Fills a queue in `dir` with `bytes` of frames and drains it, again and again, and keeps another one
+/// full while as much passes through three times. A line of JSON for each state.
 pub fn disk(dir: &Path, bytes: u64) {
-    let queue = Queue::open(DataDir::lock(dir).expect("data dir")).expect("queue");
-    let mut writer = Writer::new(&queue, u64::MAX);
-    let show = |state: &str, payload: u64| {
-        println!(
-            "{{\"state\": \"{state}\", \"payload\": {payload}, \"files\": {}}}",
-            queue.disk_bytes()
-        );
-    };
+    cycles(&open(&dir.join("cycles")), bytes);
+    steady(&open(&dir.join("steady")), bytes);
+}
+
+fn open(dir: &Path) -> Queue {
+    Queue::open(DataDir::lock(dir).expect("data dir")).expect("queue")
+}
+
+fn show(state: &str, queue: &Queue) {
+    println!(
+        "{{\"state\": \"{state}\", \"payload\": {}, \"files\": {}}}",
+        queue.bytes(),
+        queue.disk_bytes()
+    );
+}
+
+fn cycles(queue: &Queue, bytes: u64) {
+    let mut writer = Writer::new(queue, u64::MAX);
     for _ in 0..CYCLES {
         append(&mut writer, bytes);
-        show("full", queue.bytes());
-        while drain(&queue) {}
-        show("drained", queue.bytes());
+        show("full", queue);
+        while drain(queue) {}
+        show("drained", queue);
     }
-    append(&mut writer, bytes / 2);
+}
+
+fn steady(queue: &Queue, bytes: u64) {
+    let mut writer = Writer::new(queue, u64::MAX);
+    append(&mut writer, bytes);
     let mut passed = 0;
     while passed < CYCLES as u64 * bytes {
         let before = queue.bytes();
-        drain(&queue);
+        drain(queue);
         let batch = before - queue.bytes();
         append(&mut writer, batch);
         passed += batch;
     }
-    show("steady", queue.bytes());
+    show("steady", queue);
 }
 
 fn append(writer: &mut Writer<'_>, bytes: u64) {

@@ -121,7 +121,7 @@ def send(world, data):
     with Sink(world.own(), data.parent) as sink, Program(world.program(), data, *bounds, url=sink.url) as program:
         samples = []
         # The first one comes with the start.
-        for inserts in (2, 8):
+        for inserts in (2, 18):
             until(lambda: len(sink.inserts()) >= inserts, "inserts", every=0.01)
             samples.append((cpu_seconds(program.pid), program.metric("rows_inserted_total")))
         program.end()
