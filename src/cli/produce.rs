@@ -245,7 +245,11 @@ fn produce(
             if interval.is_zero() || ahead.is_zero() || stop.load(Ordering::Relaxed) {
                 break;
             }
-            producer.poll(ahead.min(Duration::from_millis(100)));
+            // librdkafka knows whole milliseconds: a shorter poll would be none, and this loop a spin.
+            match ahead < Duration::from_millis(1) {
+                true => std::thread::sleep(ahead),
+                false => producer.poll(ahead.min(Duration::from_millis(100))),
+            };
         }
         payload.clear();
         record.encode_into(&mut payload);
