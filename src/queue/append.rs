@@ -1,4 +1,4 @@
-//! Appending blocks: the one way in which rows enter the queue.
+//! Appending blocks of rows as they are read.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -100,8 +100,8 @@ impl Queue {
     }
 
     /// Appends blocks to open lanes: rows, next offsets and quarantined messages, all in one
-    /// transaction. Durable after [`Queue::sync`]. sled writes to the disk twice for each transaction,
-    /// so a few blocks at once cost less than half of as many one by one.
+    /// transaction. Durable after [`Queue::sync`]. sled writes its buffer out twice for a transaction,
+    /// however small.
     ///
     /// Returns for each whether it was stored. It is not if its lane is no longer open or it does not
     /// lie at the lane's end: rows of an ownership that has ended are read again by whoever holds the

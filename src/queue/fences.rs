@@ -28,12 +28,13 @@ const PER_BLOCK: i64 = 2;
 pub(super) struct Fences(VecDeque<i64>);
 
 impl Fences {
-    /// Where fences must be set before the block of `first` and `next` is written.
-    fn before(&mut self, first: i64, next: i64) -> Vec<i64> {
+    /// Where fences must be set before a block of so many rows is written at `first`. Rows, not offsets,
+    /// of which a gap in the partition may take any number.
+    fn before(&mut self, first: i64, rows: u32) -> Vec<i64> {
         while self.0.front().is_some_and(|fence| *fence <= first) {
             self.0.pop_front();
         }
-        let step = ((next - first) / PER_BLOCK).max(1);
+        let step = (i64::from(rows) / PER_BLOCK).max(1);
         let last = self.0.back().copied().unwrap_or(first);
         let new = (1..).map_while(|n| last.checked_add(step.checked_mul(n)?));
         let new: Vec<i64> = new.take(AHEAD - self.0.len().min(AHEAD)).collect();
@@ -70,7 +71,7 @@ impl Queue {
             return Ok(());
         }
         let fences = state.fences.entry(lane).or_default();
-        for offset in fences.before(block.first, block.next) {
+        for offset in fences.before(block.first, block.rows) {
             let set = trees.blocks.insert(key(lane, offset), &[]);
             self.guard(set.map_err(QueueError::store("write to")))?;
         }
