@@ -1,14 +1,14 @@
 //! Making sled let go of what it has in memory.
 //!
 //! sled keeps its cache in 256 parts and looks at what one may drop only once it was accessed 64 times,
-//! whatever its capacity. A block is accessed a few times in its life, and a leaf has 8 of them after a
-//! split: so each part held several leaves of 0.3 MiB, and all together a whole body, or all that was
-//! read from Kafka. An access to a page in memory takes a microsecond, for a block of a thousand rows.
+//! whatever its capacity. A block is accessed a few times in its life, and a leaf has four or five of them:
+//! so each part held several leaves of 0.15 MiB, and all together a whole body, or all that was read from
+//! Kafka. An access to a page in memory takes a microsecond, for a block of a thousand rows.
 
 use super::{QueueError, Trees};
 
 /// Accesses to each block: those to the blocks of a leaf add up to what makes sled look.
-const ACCESSES: usize = 8;
+const ACCESSES: usize = 14;
 
 /// Has sled drop what it can. To be called with the key of a block that was just read or written.
 ///
