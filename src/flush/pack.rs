@@ -6,7 +6,7 @@
 use std::io::{self, BufWriter, Write};
 
 use super::native;
-use crate::queue::{BlockHeader, PackedFormat, QueueError, unpack};
+use crate::queue::{BlockHeader, Frame, PackedFormat, QueueError, unpack};
 use crate::rows::{Row, rows};
 
 /// Bytes of rows that are sorted at a time. Longer runs gain little: what is alike is near already.
@@ -43,7 +43,7 @@ pub struct Packing {
 /// # Errors
 /// [`PackError`]; `out` is then of no use.
 pub fn pack(
-    blocks: impl Iterator<Item = Result<(BlockHeader, Vec<u8>), QueueError>>,
+    blocks: impl Iterator<Item = Result<(BlockHeader, Frame), QueueError>>,
     packing: Packing,
     out: impl Write,
     stop: &dyn Fn() -> bool,
@@ -53,7 +53,7 @@ pub fn pack(
 
 /// [`pack`], sorting about `run_bytes` of rows at a time.
 pub(super) fn pack_in_runs(
-    blocks: impl Iterator<Item = Result<(BlockHeader, Vec<u8>), QueueError>>,
+    blocks: impl Iterator<Item = Result<(BlockHeader, Frame), QueueError>>,
     packing: Packing,
     run_bytes: usize,
     out: impl Write,

@@ -5,12 +5,20 @@
 
 use std::ops::Deref;
 
-use super::{Batch, Queue, QueueError};
+use super::{Batch, BlockHeader, Queue, QueueError};
 
 /// The zstd frame of a block, in the memory that sled read it into.
 pub struct Frame {
     value: sled::IVec,
     at: usize,
+}
+
+impl Frame {
+    /// Of the block `value`, which [`super::layout::read_block`] found whole.
+    pub(super) fn of(header: &BlockHeader, value: sled::IVec) -> Frame {
+        let at = value.len() - header.frame_len as usize;
+        Frame { value, at }
+    }
 }
 
 impl Deref for Frame {
@@ -23,21 +31,16 @@ impl Deref for Frame {
 
 /// Reads a batch's frames one block at a time; memory does not grow with the batch.
 pub struct Body<'a> {
-    queue: &'a Queue,
     batch: &'a Batch,
-    range: usize,
-    /// Where the next block of the current range starts, at the least.
-    at: i64,
+    blocks: Box<dyn Iterator<Item = Result<(BlockHeader, Frame), QueueError>> + Send + 'a>,
     rows: u64,
 }
 
 impl<'a> Body<'a> {
     pub(super) fn new(queue: &'a Queue, batch: &'a Batch) -> Body<'a> {
         Body {
-            queue,
             batch,
-            range: 0,
-            at: batch.ranges.first().map_or(0, |r| r.from),
+            blocks: Box::new(queue.range_blocks(&batch.ranges)),
             rows: 0,
         }
     }
@@ -47,19 +50,9 @@ impl<'a> Body<'a> {
     /// # Errors
     /// [`QueueError`] if a block is missing or damaged: the batch is then not what was sealed.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, QueueError> {
-        while let Some(range) = self.batch.ranges.get(self.range) {
-            if let Some((header, value)) = self.queue.block_at(range.lane, self.at)?
-                && header.first < range.to
-            {
-                self.at = header.next;
-                self.rows += u64::from(header.rows);
-                let at = value.len() - header.frame_len as usize;
-                return Ok(Some(Frame { value, at }));
-            }
-            self.range += 1;
-            if let Some(range) = self.batch.ranges.get(self.range) {
-                self.at = range.from;
-            }
+        if let Some((header, frame)) = self.blocks.next().transpose()? {
+            self.rows += u64::from(header.rows);
+            return Ok(Some(frame));
         }
         if self.rows != self.batch.rows {
             return Err(QueueError::Damaged {

@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use super::layout::BlockHeader;
-use super::{Lane, Queue, QueueError, Range};
+use super::{Frame, Lane, Queue, QueueError, Range};
 
 /// Bounds of a batch. At least one block is always taken.
 #[derive(Clone, Copy, Debug)]
@@ -114,14 +114,13 @@ impl Queue {
     pub fn range_blocks<'a>(
         &'a self,
         ranges: &'a [Range],
-    ) -> impl Iterator<Item = Result<(BlockHeader, Vec<u8>), QueueError>> + 'a {
+    ) -> impl Iterator<Item = Result<(BlockHeader, Frame), QueueError>> + 'a {
         ranges.iter().flat_map(move |range| {
             let mut at = range.from;
             std::iter::from_fn(move || match self.block_at(range.lane, at) {
                 Ok(Some((header, value))) if header.first < range.to => {
                     at = header.next;
-                    let frame = value[value.len() - header.frame_len as usize..].to_vec();
-                    Some(Ok((header, frame)))
+                    Some(Ok((header, Frame::of(&header, value))))
                 }
                 Ok(_) => None,
                 Err(e) => {

@@ -455,6 +455,7 @@ impl Flusher<'_> {
             .say(&Line::Sealed(batch.token.clone(), spans.clone()));
         let mut body = self.queue.body(&batch);
         while body.next_frame()?.is_some() {}
+        drop(body);
         match self.chance.below(10) {
             // Refused: certainly not stored.
             0 | 1 if !drain => {

@@ -65,6 +65,7 @@ impl World {
             let rows: Vec<Place> = frames.flat_map(|frame| read_rows(&frame)).collect();
             let set: BTreeSet<Place> = rows.iter().copied().collect();
             assert_eq!(set.len(), rows.len(), "a row twice in a batch");
+            drop(body);
             let known = self.clickhouse.insert(batch.token.clone(), set.clone());
             assert!(known.is_none_or(|k| k == set), "a token for other rows");
         }
