@@ -3,11 +3,12 @@
 //! The real program as a process, librdkafka's mock cluster, and a ClickHouse that is strict and
 //! fails on demand.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::fake_clickhouse::{FakeClickHouse, Fault, Outcome};
 use crate::support::kafka::Kafka;
 use crate::support::program::{PATIENCE, Program, Setup};
+use crate::support::wall_clock::WallClock;
 
 struct World {
     kafka: Kafka,
@@ -134,18 +135,18 @@ fn a_kill_under_an_insert_leaves_the_batch_marked() {
 #[test]
 fn a_batch_whose_token_may_be_forgotten_is_held() {
     let mut w = World::new();
+    let clock = WallClock::of(&mut w.setup);
     // With a request a second, ClickHouse remembers a token for one second.
     w.clickhouse.state().window = Some(1);
     let program = w.run_with([Fault::Hang(PATIENCE)]);
     w.kafka.produce(1, 300);
     w.clickhouse
         .wait_until(|s| s.requests.iter().any(|r| r.token.is_some()), PATIENCE);
-    let attempted = Instant::now();
     program.kill();
     w.clickhouse.release();
     let sent = w.inserts().len();
     // A restart is faster than that.
-    std::thread::sleep(Duration::from_secs(1).saturating_sub(attempted.elapsed()));
+    clock.set(2000);
     let program = w.setup.run();
     let status = w.setup.wait_status(|s| !s["flush"]["hold"].is_null());
     let why = status["flush"]["hold"].as_str().unwrap();
