@@ -265,15 +265,14 @@ impl<'a, G: Group> Store<'a, G> {
         };
         // Rows of an ended lane are not stored, and nothing is lost for them.
         let is_open = |lane| self.queue.lane(lane).map(|l| l.state) == Some(LaneState::Open);
-        let quarantined = self.packed.iter().flat_map(|(lane, block)| {
-            block
-                .quarantined
-                .iter()
-                .map(move |message| (*lane, message))
-        });
-        let need = quarantined
+        let with_messages = |(_, block): &&(_, PackedBlock)| !block.quarantined.is_empty();
+        let need = self
+            .packed
+            .iter()
+            .filter(with_messages)
             .filter(|(lane, _)| is_open(*lane))
-            .map(|(_, message)| stored_bytes(message))
+            .flat_map(|(_, block)| &block.quarantined)
+            .map(stored_bytes)
             .sum();
         if need == 0 {
             return Ok(());

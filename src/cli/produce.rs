@@ -246,10 +246,7 @@ fn produce(
                 break;
             }
             // librdkafka knows whole milliseconds: a shorter poll would be none, and this loop a spin.
-            match ahead < Duration::from_millis(1) {
-                true => std::thread::sleep(ahead),
-                false => producer.poll(ahead.min(Duration::from_millis(100))),
-            };
+            producer.poll(ahead.clamp(Duration::from_millis(1), Duration::from_millis(100)));
         }
         payload.clear();
         record.encode_into(&mut payload);

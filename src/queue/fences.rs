@@ -37,7 +37,7 @@ impl Fences {
         let step = (i64::from(rows) / PER_BLOCK).max(1);
         let last = self.0.back().copied().unwrap_or(first);
         let new = (1..).map_while(|n| last.checked_add(step.checked_mul(n)?));
-        let new: Vec<i64> = new.take(AHEAD - self.0.len().min(AHEAD)).collect();
+        let new: Vec<i64> = new.take(AHEAD.saturating_sub(self.0.len())).collect();
         self.0.extend(&new);
         new
     }

@@ -67,7 +67,6 @@ pub use error::QueueError;
 pub use export::{Exported, Selection, What, export, export_to_file};
 pub use high_water::HIGH_WATER_FILE;
 pub use lane::{Lane, LaneState};
-
 pub use layout::BlockHeader;
 pub use origin::Adopted;
 pub use plan::{Plan, SealBounds};

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use anonymizer::queue::{DataDir, Queue, SealBounds};
+use anonymizer::queue::{Queue, SealBounds};
 
-use crate::fill::Writer;
+use crate::fill::{Writer, open};
 
 /// Rows of a batch, as by default.
 const BATCH: SealBounds = SealBounds {
@@ -19,10 +19,6 @@ const CYCLES: usize = 3;
 pub fn disk(dir: &Path, bytes: u64) {
     cycles(&open(&dir.join("cycles")), bytes);
     steady(&open(&dir.join("steady")), bytes);
-}
-
-fn open(dir: &Path) -> Queue {
-    Queue::open(DataDir::lock(dir).expect("data dir")).expect("queue")
 }
 
 fn show(state: &str, queue: &Queue) {

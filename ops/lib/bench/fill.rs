@@ -102,9 +102,14 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// The queue in `dir`, made if it is missing.
+pub fn open(dir: &Path) -> Queue {
+    Queue::open(DataDir::lock(dir).expect("data dir")).expect("queue")
+}
+
 /// Fills the queue in `dir`. Returns it with its rows and the bytes of their frames.
 pub fn fill(dir: &Path, amount: Amount) -> (Queue, u64, u64) {
-    let queue = Queue::open(DataDir::lock(dir).expect("data dir")).expect("queue");
+    let queue = open(dir);
     let most_rows = match amount {
         Amount::Rows(rows) => rows,
         Amount::Bytes(_) => u64::MAX,
