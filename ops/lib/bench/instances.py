@@ -28,7 +28,7 @@ def instances(world):
 
 
 def read_by(world, count):
-    """Records committed a second, from when each instance has some: the group is complete then."""
+    """Records committed a second, once each instance has some (the group is complete) and reads at its full rate."""
     brokers, group = world.kafka(), world.group()
     # One reads alone until the others have joined.
     while world.produced < 4 * world.records:
@@ -41,7 +41,8 @@ def read_by(world, count):
         ]
         committed = lambda: sum(together(running).values())  # noqa: E731
         until(lambda: all(p.committed_by_partition() for p in running), "partitions for each", every=0.05)
-        before, began = committed(), time.monotonic()
+        settled = committed() + world.records // 2
+        before, began = until(lambda: (n := committed()) >= settled and (n, time.monotonic()), "some records", every=0.05)
         wanted = before + world.records
         assert wanted <= world.produced, f"{before} of {world.produced} records were read before"
         after = until(lambda: (n := committed()) >= wanted and n, "all records", every=0.05)
