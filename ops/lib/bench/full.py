@@ -1,7 +1,8 @@
 """With 10 GiB in the queue: starting, memory, and whether rates depend on how much is queued."""
 
+import os
+import shutil
 import signal
-import statistics
 import time
 
 from .program import memory as resident
@@ -84,46 +85,66 @@ def memory(world):
 
 
 def growth(world):
-    """How many records and rows a second, with little and with much queued."""
-    reading, sending = {}, {}
-    for name, size in {**SIZES, f"{world.queued >> 30} GiB": None}.items():
-        data = world.scratch() / "data" if size else queue(world)
-        if size:
-            fill(world.own(), data, "bytes", size)
-        # What it has read once it does not read again.
-        world.produce(world.records)
-        reading[name] = read(world, data)
-        sending[name] = [send(world, data)]
-    for what, rates, unit in (("reading", reading, "records/s"), ("sending", sending, "rows/s of CPU time")):
-        first = statistics.median(next(iter(rates.values())))
-        for name, turns in rates.items():
-            yield figure(f"{what} with {name} queued", unit, turns)
-        for name, turns in list(rates.items())[1:]:
-            yield figure(f"{what} with {name} queued, against 0.1 GiB", "x", (t / first for t in turns), ">= 0.9")
+    """How many records and rows a second, with little and with much queued: one after the other, turn by turn."""
+    full = f"{world.queued >> 30} GiB"
+    sizes = {**SIZES, full: None}
+    reading, sending = ({name: [] for name in sizes} for _ in range(2))
+    for _ in range(world.turns):
+        for name, size in sizes.items():
+            data = world.scratch() / "data" if size else queue(world)
+            if size:
+                fill(world.own(), data, "bytes", size)
+            # What it has read once it does not read again.
+            world.produce(world.records)
+            # Nothing is still on its way to the disk that this run has not written.
+            os.sync()
+            reading[name].append(read(world, data))
+            sending[name].append(send(world, data))
+            if size:
+                shutil.rmtree(data)
+    for what, found in (("reading", reading), ("sending", sending)):
+        for by, which in (("", 0), (" of CPU time", 1)):
+            # The pause between requests bounds how much is sent in a second.
+            if what == "sending" and not by:
+                continue
+            rates = {name: [turn[which] for turn in turns] for name, turns in found.items()}
+            for name, turns in rates.items():
+                yield figure(f"{what} with {name} queued", f"rows/s{by}", turns)
+            first, *more = rates.items()
+            for name, turns in more:
+                ratios = (t / f for t, f in zip(turns, first[1]))
+                yield figure(f"{what} with {name} queued, against {first[0]}{by}", "x", ratios, ">= 0.9")
 
 
 def read(world, data):
-    """Records a second in each fifth of as many records."""
+    """Records a second, and a second of CPU."""
     count = "rows_appended_total"
     with Program(world.program(), data, *world.group(), brokers=world.kafka()) as program:
         until(lambda: program.metric(count), "records", every=0.05)
-        marks = [(time.monotonic(), program.metric(count))]
-        for fifth in range(1, 6):
-            rows = until(lambda: (n := program.metric(count)) >= world.records * fifth / 5 and n, "records", every=0.05)
-            marks.append((time.monotonic(), rows))
+        before = sample(program, count)
+        until(lambda: program.metric(count) >= world.records * 0.95, "records", every=0.05)
+        rows, wall, cpu = difference(before, sample(program, count))
         program.end()
-    return [(rows - r) / (at - a) for (a, r), (at, rows) in zip(marks, marks[1:])]
+    return rows / wall, rows / cpu
 
 
 def send(world, data):
-    """Rows for each second of CPU, since the pause between requests bounds the wall clock."""
+    """Rows a second, and a second of CPU."""
+    count = "rows_inserted_total"
     bounds = (*EVERY_SECOND, "--max-batch-rows", "400000")
     with Sink(world.own(), data.parent) as sink, Program(world.program(), data, *bounds, url=sink.url) as program:
-        samples = []
         # The first one comes with the start.
-        for inserts in (2, 18):
-            until(lambda: len(sink.inserts()) >= inserts, "inserts", every=0.01)
-            samples.append((cpu_seconds(program.pid), program.metric("rows_inserted_total")))
+        until(lambda: len(sink.inserts()) >= 2, "inserts", every=0.01)
+        before = sample(program, count)
+        until(lambda: len(sink.inserts()) >= 12, "inserts", every=0.01)
+        rows, wall, cpu = difference(before, sample(program, count))
         program.end()
-    (cpu, rows), (cpu_after, rows_after) = samples
-    return (rows_after - rows) / (cpu_after - cpu)
+    return rows / wall, rows / cpu
+
+
+def sample(program, count):
+    return program.metric(count), time.monotonic(), cpu_seconds(program.pid)
+
+
+def difference(before, after):
+    return (b - a for a, b in zip(before, after))
