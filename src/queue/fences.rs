@@ -23,6 +23,12 @@ const AHEAD: usize = LEAF + 2;
 /// below the ten changes after which sled writes a leaf anew (`PAGE_CONSOLIDATION_THRESHOLD`).
 const PER_BLOCK: i64 = 2;
 
+/// Behind all that a lane can ever hold: its last leaf would hold the first blocks of the next lane,
+/// too, and write them each time it splits.
+fn end() -> impl Iterator<Item = i64> {
+    (1..=LEAF as i64).map(|n| i64::MAX - n)
+}
+
 /// The offsets of a lane's fences that no block has passed.
 #[derive(Default)]
 pub(super) struct Fences(VecDeque<i64>);
@@ -70,8 +76,10 @@ impl Queue {
         if block.rows == 0 {
             return Ok(());
         }
+        let at_the_end = (!state.fences.contains_key(&lane)).then(end);
         let fences = state.fences.entry(lane).or_default();
-        for offset in fences.before(block.first, block.rows) {
+        let ahead = fences.before(block.first, block.rows);
+        for offset in ahead.into_iter().chain(at_the_end.into_iter().flatten()) {
             let set = trees.blocks.insert(key(lane, offset), &[]);
             self.guard(set.map_err(QueueError::store("write to")))?;
         }

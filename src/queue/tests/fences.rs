@@ -66,6 +66,31 @@ fn a_block_is_written_once_behind_a_gap_in_its_partition() {
     });
 }
 
+/// The leaf in which a lane ends must not hold blocks of the next one.
+#[test]
+fn a_block_is_written_once_beside_a_lane_that_grows() {
+    let f = Fixture::new();
+    let lanes: Vec<LaneId> = (0..12).map(|p| f.lane(p, 0, 0)).collect();
+    let fill = |blocks: std::ops::Range<i64>| {
+        for i in blocks {
+            for lane in &lanes {
+                assert!(f.q().append(*lane, &block(i)).unwrap());
+            }
+        }
+        f.q().sync().unwrap();
+    };
+    fill(0..20);
+    for lane in &lanes {
+        f.q().acknowledge(*lane, i64::MAX).unwrap();
+    }
+    let batch = f.seal_all().unwrap();
+    f.q().ack(&batch).unwrap();
+    f.q().compact().unwrap();
+    fill(20..220);
+    let (files, payload) = (f.q().disk_bytes(), 200 * 12 * FRAME as u64);
+    assert!(files < payload * 5 / 4, "{files} bytes for {payload}");
+}
+
 #[test]
 fn fences_are_removed_with_what_they_were_set_for() {
     let f = Fixture::new();
