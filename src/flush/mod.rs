@@ -166,6 +166,7 @@ impl<'a> Flusher<'a> {
                 .release_delivered(self.options.keep_delivered, now_ms())?;
             self.prepare()?;
             self.queue.fold_counts(now_ms())?;
+            self.queue.compact_if_due()?;
             self.queue.renew_if_due()?;
             if self.shutdown.wait(self.limiter.wait()) {
                 return Ok(());

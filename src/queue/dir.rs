@@ -175,13 +175,8 @@ fn open_once_let_go(path: &Path) -> Result<sled::Db, sled::Error> {
 /// Makes an empty queue, and gives it its name once it is durable as a whole. sled never syncs its
 /// `conf`, without which it opens nothing, nor the names of its files.
 fn create(dir: &DataDir, path: &Path) -> Result<(), QueueError> {
-    let new = dir.path().join(NEW_QUEUE_DIR);
-    match fs::remove_dir_all(&new) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            return Err(QueueError::io("cannot remove", &new, e));
-        }
-        _ => {}
-    }
+    remove_new(dir)?;
+    let new = new_path(dir);
     let open = || sled_config(&new).open().map_err(QueueError::store("make"));
     // sled panics where its last sync fails while it closes.
     guarded(|| open().map(drop)).map_err(|e| match e {
@@ -202,6 +197,52 @@ fn create(dir: &DataDir, path: &Path) -> Result<(), QueueError> {
         sync_path(part).map_err(|e| QueueError::io("cannot sync directory", part, e))?;
     }
     Ok(())
+}
+
+/// Where a queue is made before it gets its name. After a crash: one that was not finished, or that
+/// another took the place of.
+pub(super) fn new_path(dir: &DataDir) -> PathBuf {
+    dir.path().join(NEW_QUEUE_DIR)
+}
+
+/// Removes what lies there.
+pub(super) fn remove_new(dir: &DataDir) -> Result<(), QueueError> {
+    let new = new_path(dir);
+    match fs::remove_dir_all(&new) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(QueueError::io("cannot remove", &new, e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The queue and `other` change names, in one step, and durably. Both are closed and durable. Returns
+/// false, and nothing has happened, if the file system has no such step.
+pub(super) fn exchange(dir: &DataDir, other: &Path) -> Result<bool, QueueError> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    let (path, flags) = (dir.queue_path(), RenameFlags::EXCHANGE);
+    match renameat_with(CWD, other, CWD, &path, flags) {
+        Ok(()) => {}
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return Ok(false),
+        Err(e) => return Err(QueueError::io("cannot exchange", other, e.into())),
+    }
+    sync_path(dir.path()).map_err(|e| QueueError::io("cannot sync directory", dir.path(), e))?;
+    Ok(true)
+}
+
+/// Makes all files below a directory durable, and their names.
+pub(super) fn sync_below(path: &Path) -> Result<(), QueueError> {
+    let io = |e| QueueError::io("cannot sync", path, e);
+    for entry in fs::read_dir(path).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.file_type().map_err(io)?.is_dir() {
+            sync_below(&entry.path())?;
+        } else {
+            sync_path(&entry.path()).map_err(io)?;
+        }
+    }
+    sync_path(path).map_err(io)
 }
 
 fn sync_path(path: &Path) -> std::io::Result<()> {

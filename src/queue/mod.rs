@@ -25,6 +25,7 @@ mod batch;
 mod batches;
 mod body;
 mod cache;
+mod compact;
 mod counts;
 mod dir;
 mod error;
@@ -50,7 +51,7 @@ mod verify;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, RwLock};
 use std::time::Duration;
 
@@ -90,7 +91,9 @@ pub struct Queue {
     churned: AtomicU64,
     /// sled's data file. Opened once, before the first write: an fsync error is reported once to
     /// each descriptor, so a later one could miss it.
-    data_file: File,
+    data_file: RwLock<File>,
+    /// The file system cannot do what `compact` needs.
+    stays_sparse: AtomicBool,
     /// sled's side files that are durable.
     side_files: Mutex<BTreeSet<OsString>>,
     failed: OnceLock<String>,
@@ -142,7 +145,9 @@ impl Queue {
         let sync = self.number_sync()?;
         let flushed = self.trees()?.db.flush();
         self.guard(flushed.map_err(QueueError::store("flush")))?;
-        let synced = self.data_file.sync_all();
+        let data_file = self.data_file.read().expect("BUG: compacting panicked");
+        let synced = data_file.sync_all();
+        drop(data_file);
         self.guard(synced.map_err(|e| QueueError::io("cannot sync", &self.dir.queue_path(), e)))?;
         self.guard(dir::sync_side_files(&self.dir, &mut self.side_files()))?;
         self.synced.fetch_max(covered, Ordering::SeqCst);

@@ -1,7 +1,7 @@
 //! Opening a queue, and finishing what a crash left half done.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, OnceLock, RwLock};
 
 use super::counts::{self, ByLane, Window};
@@ -21,6 +21,7 @@ impl Queue {
     /// [`QueueError`] if sled cannot open it, its version is unknown, or a record is damaged.
     pub fn open(dir: DataDir) -> Result<Queue, QueueError> {
         let (db, data_file) = dir::open_sled(&dir)?;
+        dir::remove_new(&dir)?;
         let trees = Trees::from_db(db)?;
         let meta = &trees.meta;
         let format: Option<u32> = get_json(meta, b"format")?;
@@ -65,7 +66,8 @@ impl Queue {
         let queue = Queue {
             trees: RwLock::new(Some(trees)),
             churned: AtomicU64::new(0),
-            data_file,
+            data_file: RwLock::new(data_file),
+            stays_sparse: AtomicBool::new(false),
             side_files: Mutex::default(),
             failed: OnceLock::new(),
             syncs: Mutex::new(syncs),

@@ -16,6 +16,9 @@ use super::{Queue, QueueError, Trees};
 /// a second with 10 GiB queued, so more often costs a backlog's sending more.
 pub const RENEW_BYTES: u64 = 512 << 20;
 
+/// So much of what is unused must have been written, too: sled fills it with zeros when it opens.
+const UNUSED_PART: u64 = 4;
+
 /// What the removal of a block adds to the log, roughly: with its fences, and the leaves that merge.
 pub(super) const REMOVAL: usize = 4 << 10;
 
@@ -52,13 +55,17 @@ impl Queue {
         self.churned.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Opens sled anew if [`RENEW_BYTES`] were written since the last time and nobody is using it right
-    /// now. Returns whether it did. Takes about a second, in which everybody else waits.
+    /// Opens sled anew if [`RENEW_BYTES`] were written since the last time, more with much unused, and
+    /// nobody is using it right now. Returns whether it did. Takes about a second, in which everybody
+    /// else waits.
     ///
     /// # Errors
     /// [`QueueError`] if it cannot be closed or opened; the queue is then poisoned.
     pub fn renew_if_due(&self) -> Result<bool, QueueError> {
-        self.renew_after(RENEW_BYTES)
+        if self.churned.load(Ordering::Relaxed) < RENEW_BYTES {
+            return Ok(false);
+        }
+        self.renew_after(RENEW_BYTES.max(self.unused_bytes() / UNUSED_PART))
     }
 
     /// [`Queue::renew_if_due`] after so many bytes.
@@ -74,15 +81,29 @@ impl Queue {
         let Ok(mut trees) = self.trees.try_write() else {
             return Ok(false);
         };
-        let closed = trees.take();
+        self.open_anew(&mut trees, |old| {
+            drop(old);
+            Ok(())
+        })?;
+        Ok(true)
+    }
+
+    /// Has `close` close sled, and opens what is then in its place.
+    pub(super) fn open_anew<T>(
+        &self,
+        trees: &mut Option<Trees>,
+        close: impl FnOnce(Trees) -> Result<T, QueueError>,
+    ) -> Result<T, QueueError> {
+        let old = trees.take().expect("BUG: the queue is poisoned");
         let opened = guarded(|| {
-            drop(closed);
+            let closed = close(old)?;
             let opened = Trees::open(&self.dir)?;
             opened.refuse_cut_off(&self.dir)?;
-            Ok(opened)
+            Ok((opened, closed))
         });
-        *trees = Some(self.guard(opened)?);
+        let (opened, closed) = self.guard(opened)?;
+        *trees = Some(opened);
         self.churned.store(0, Ordering::Relaxed);
-        Ok(true)
+        Ok(closed)
     }
 }

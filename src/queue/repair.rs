@@ -7,9 +7,10 @@
 //!    it. A crash leaves either the old queue or the new one, and in any case the copy.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::dir::{self, sync_below};
 use super::high_water::{HighWater, SYNCS};
 use super::trees::{Trees, entries, guarded};
 use super::verify::{Lost, sealed_sums};
@@ -74,14 +75,11 @@ pub fn repair(dir: &DataDir, now_ms: u64) -> Result<Repaired, QueueError> {
     super::origin::inherit(&from, &damaged, &to, &fresh)?;
     guarded(|| to.db.flush().map_err(QueueError::store("flush")))?;
     drop((from, to));
-    sync_dir(&fresh)?;
-    let io = |e: rustix::io::Errno| QueueError::io("cannot exchange", &fresh, e.into());
-    let exchange = rustix::fs::RenameFlags::EXCHANGE;
-    rustix::fs::renameat_with(rustix::fs::CWD, &fresh, rustix::fs::CWD, &damaged, exchange)
-        .map_err(io)?;
-    File::open(dir.path())
-        .and_then(|d| d.sync_all())
-        .map_err(|e| QueueError::io("cannot sync", dir.path(), e))?;
+    sync_below(&fresh)?;
+    if !dir::exchange(dir, &fresh)? {
+        let unsupported = std::io::ErrorKind::Unsupported.into();
+        return Err(QueueError::io("cannot exchange", &fresh, unsupported));
+    }
     fs::remove_dir_all(&fresh).map_err(|e| QueueError::io("cannot remove", &fresh, e))?;
     Ok(done)
 }
@@ -410,21 +408,5 @@ fn copy_dir(from: &Path, to: &Path) -> Result<(), QueueError> {
             fs::copy(entry.path(), &target).map_err(io)?;
         }
     }
-    sync_dir(to)
-}
-
-/// Makes all files of a directory and itself durable.
-fn sync_dir(dir: &Path) -> Result<(), QueueError> {
-    let io = |e| QueueError::io("cannot sync", dir, e);
-    for entry in fs::read_dir(dir).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        if entry.file_type().map_err(io)?.is_dir() {
-            sync_dir(&entry.path())?;
-        } else {
-            File::open(entry.path())
-                .and_then(|f| f.sync_all())
-                .map_err(io)?;
-        }
-    }
-    File::open(dir).and_then(|d| d.sync_all()).map_err(io)
+    sync_below(to)
 }

@@ -31,6 +31,9 @@ pub struct Summary {
     pub batches: Vec<Batch>,
 }
 
+/// sled keeps about this much of its file per byte of blocks (`ops/bench disk`).
+const SLED_FACTOR: f64 = 1.5;
+
 impl Queue {
     /// What is queued.
     ///
@@ -80,11 +83,23 @@ impl Queue {
         state.lanes.values().map(|l| l.bytes).chain(kept).sum()
     }
 
-    /// Bytes of sled's files. They shrink little when rows leave; the space is used again.
+    /// [`Queue::bytes`], and those in quarantine.
+    pub fn held_bytes(&self) -> u64 {
+        let quarantine = self.state().quarantine.bytes;
+        self.bytes() + quarantine
+    }
+
+    /// Bytes of sled's files. They shrink only when they are mostly empty; the space is used again.
     pub fn disk_bytes(&self) -> u64 {
         self.trees()
             .ok()
             .and_then(|trees| trees.db.size_on_disk().ok())
             .unwrap_or(0)
+    }
+
+    /// Bytes of them that are used again before they grow, about.
+    pub fn unused_bytes(&self) -> u64 {
+        let used = (self.held_bytes() as f64 * SLED_FACTOR) as u64;
+        self.disk_bytes().saturating_sub(used)
     }
 }

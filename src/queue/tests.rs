@@ -5,6 +5,7 @@ use crate::minutes::Minutes;
 use crate::record::Quarantined;
 
 mod ahead;
+mod compact;
 mod fences;
 mod model;
 mod renew;

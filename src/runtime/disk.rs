@@ -9,10 +9,6 @@ use crate::queue::Queue;
 /// How old an answer about the disk may be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// sled keeps about this much of its file per byte of blocks; what its file has beyond that is
-/// used again before the file grows.
-const SLED_FACTOR: f64 = 1.5;
-
 /// See the module.
 #[derive(Debug)]
 pub struct DiskBound {
@@ -86,11 +82,7 @@ impl DiskBound {
             Err(e) => return Some(format!("cannot ask for free disk space: {e}")),
         };
         // Space inside sled's file counts as free, or a full queue could never go on.
-        let held = queued + queue.quarantine_totals().bytes;
-        let reusable = queue
-            .disk_bytes()
-            .saturating_sub((held as f64 * SLED_FACTOR) as u64);
-        (free + reusable < self.min_free_disk).then(|| {
+        (free + queue.unused_bytes() < self.min_free_disk).then(|| {
             format!(
                 "{free} bytes of disk are free, min_free_disk is {}",
                 self.min_free_disk

@@ -287,6 +287,8 @@ struct Store<'a> {
     chance: Chance,
     lanes: Vec<(i32, LaneId, i64)>,
     appended: u64,
+    /// Often, where every call is looked at.
+    compact_one_in: u64,
 }
 
 impl<'a> Store<'a> {
@@ -316,6 +318,7 @@ impl<'a> Store<'a> {
             chance: Chance(orders.seed ^ 0x57),
             lanes,
             appended: 0,
+            compact_one_in: if orders.single { 2 } else { 40 },
         })
     }
 
@@ -335,6 +338,9 @@ impl<'a> Store<'a> {
         }
         if self.chance.one_in(20) {
             self.queue.renew_after(0)?;
+        }
+        if self.chance.one_in(self.compact_one_in) {
+            self.queue.compact()?;
         }
         if self.chance.one_in(40) {
             self.rebalance()?;

@@ -150,6 +150,7 @@ fn name(what: &What) -> &'static str {
         What::Sync => "sync",
         What::Create => "create",
         What::Rename(_) => "rename",
+        What::Exchange(_) => "exchange",
         What::Unlink => "unlink",
         What::Mkdir => "mkdir",
         What::Said(_) | What::Request(_) => "said",
@@ -179,24 +180,36 @@ fn pending(events: &[Event], now: usize) -> Vec<usize> {
         .collect()
 }
 
-/// Names changed and not synced.
+/// Names changed and not synced. As in a journal, a directory that is gone stays so, with all that was
+/// in it, once a later name is there.
 fn pending_names(events: &[Event], now: usize) -> Vec<usize> {
-    let named = |e: &&Event| {
-        matches!(
-            e.what,
-            What::Create | What::Rename(_) | What::Unlink | What::Mkdir
-        )
+    let durable = |e: &Event| {
+        let parent = e.path.parent().unwrap_or(Path::new("/"));
+        let file = matches!(e.what, What::Create) && synced(events, &e.path, e.to, now);
+        file || synced(events, parent, e.to, now)
     };
-    let begun = events.iter().enumerate().filter(|(_, e)| e.from <= now);
-    begun
-        .filter(|(_, e)| named(e))
-        .filter(|(_, e)| {
-            let parent = e.path.parent().unwrap_or(Path::new("/"));
-            let file = matches!(e.what, What::Create) && synced(events, &e.path, e.to, now);
-            !file && !synced(events, parent, e.to, now)
-        })
-        .map(|(i, _)| i)
-        .collect()
+    let named: Vec<(usize, bool)> = events
+        .iter()
+        .enumerate()
+        .filter(|(_, e)| e.from <= now && is_name(&e.what))
+        .map(|(i, e)| (i, durable(e)))
+        .collect();
+    let last = named.iter().rfind(|(_, durable)| *durable);
+    let last = last.map_or(0, |(i, _)| *i);
+    let is_dir = |path: &Path| events.iter().any(|e| e.path.parent() == Some(path));
+    let gone = |i: usize| {
+        let event = &events[i];
+        i < last && matches!(event.what, What::Unlink) && is_dir(&event.path)
+    };
+    let open = named.iter().filter(|(i, durable)| !durable && !gone(*i));
+    open.map(|(i, _)| *i).collect()
+}
+
+fn is_name(what: &What) -> bool {
+    matches!(
+        what,
+        What::Create | What::Rename(_) | What::Exchange(_) | What::Unlink | What::Mkdir
+    )
 }
 
 fn rebuild(place: &Path, data: &Path, events: &[Event], now: usize, pick: &mut Pick) {
@@ -209,7 +222,7 @@ fn rebuild(place: &Path, data: &Path, events: &[Event], now: usize, pick: &mut P
         Pick::Chance(chance) => chance.below(names.len() as u64 + 1) as usize,
     };
     let gone = &names[cut..];
-    let mut files: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
+    let mut files = Files::new();
     for (i, event) in events.iter().enumerate() {
         if event.from > now {
             break;
@@ -236,24 +249,15 @@ fn rebuild(place: &Path, data: &Path, events: &[Event], now: usize, pick: &mut P
         match &event.what {
             What::Create => drop(files.entry(event.path.clone()).or_default()),
             What::Rename(to) => {
-                // A directory takes its files along.
-                let moved: Vec<PathBuf> = files
-                    .keys()
-                    .filter(|f| f.starts_with(&event.path))
-                    .cloned()
-                    .collect();
-                for file in moved {
-                    let content = files.remove(&file).unwrap();
-                    let rest = file.strip_prefix(&event.path).unwrap();
-                    let to = if rest.as_os_str().is_empty() {
-                        to.clone()
-                    } else {
-                        to.join(rest)
-                    };
-                    files.insert(to, content);
-                }
+                let moved = take(&mut files, &event.path);
+                put_all(&mut files, to, moved);
             }
-            What::Unlink => drop(files.remove(&event.path)),
+            What::Exchange(other) => {
+                let (one, two) = (take(&mut files, &event.path), take(&mut files, other));
+                put_all(&mut files, other, one);
+                put_all(&mut files, &event.path, two);
+            }
+            What::Unlink => drop(take(&mut files, &event.path)),
             _ if !kept => {}
             What::Truncate(len) => {
                 if let Some(file) = files.get_mut(&event.path) {
@@ -284,6 +288,26 @@ fn rebuild(place: &Path, data: &Path, events: &[Event], now: usize, pick: &mut P
     // The directories of a data dir that was in use are there.
     if place.join("queue").exists() {
         fs::create_dir_all(place.join("queue/blobs")).unwrap();
+    }
+}
+
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// The file at `path`, or all below it, by the rest of their names.
+fn take(files: &mut Files, path: &Path) -> Files {
+    let (taken, left) = std::mem::take(files)
+        .into_iter()
+        .partition::<Files, _>(|(file, _)| file.starts_with(path));
+    *files = left;
+    let rest = |file: PathBuf| file.strip_prefix(path).unwrap().to_owned();
+    taken.into_iter().map(|(file, c)| (rest(file), c)).collect()
+}
+
+fn put_all(files: &mut Files, path: &Path, moved: Files) {
+    for (rest, content) in moved {
+        // No slash behind the name of a file.
+        let to = path.components().chain(rest.components()).collect();
+        files.insert(to, content);
     }
 }
 

@@ -22,6 +22,8 @@ pub enum What {
     Sync,
     Create,
     Rename(PathBuf),
+    /// The two change names.
+    Exchange(PathBuf),
     Unlink,
     Mkdir,
     Said(Line),
@@ -159,8 +161,13 @@ fn parse(call: &str, from: usize, to: usize, events: &mut Vec<Event>) {
         "openat" if args.contains("O_CREAT") || injected => {
             add(named(args, 0), What::Create);
         }
+        "renameat2" if args.contains("RENAME_EXCHANGE") => {
+            add(named(args, 0), What::Exchange(named(args, 1)));
+        }
         "rename" | "renameat" | "renameat2" => add(named(args, 0), What::Rename(named(args, 1))),
-        "unlink" | "unlinkat" => add(named(args, 0), What::Unlink),
+        "unlink" => add(named(args, 0), What::Unlink),
+        // The name is one in the directory that the descriptor is of.
+        "unlinkat" => add(of_fd().join(named(args, 0)), What::Unlink),
         "mkdir" => add(named(args, 0), What::Mkdir),
         "sendmsg" | "sendto" => {
             let bytes = string(args);

@@ -69,5 +69,7 @@ fn drain(queue: &Queue) -> bool {
     };
     queue.sync().expect("sync");
     queue.ack(&batch).expect("ack");
+    // As the flusher.
+    queue.compact_if_due().expect("compacted");
     true
 }

@@ -48,6 +48,7 @@ enum Op {
     Spill,
     /// sled is opened anew under the queue.
     Renew,
+    Compact,
     /// The process dies.
     Crash,
     /// It stops in good order and starts again.
@@ -105,6 +106,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::RetryQuarantined),
         2 => Just(Op::Spill),
         2 => Just(Op::Renew),
+        1 => Just(Op::Compact),
         3 => Just(Op::Crash),
         1 => Just(Op::Restart),
     ]

@@ -128,6 +128,7 @@ impl World {
             Op::RetryQuarantined => self.retry_quarantined(),
             Op::Spill => drop(self.q().trees().unwrap().db.flush().unwrap()),
             Op::Renew => assert!(self.q().renew_after(0).unwrap()),
+            Op::Compact => assert!(self.q().compact().unwrap()),
             Op::Crash => self.crash(),
             Op::Restart => {
                 self.q().sync().unwrap();
