@@ -50,10 +50,12 @@ start_process() {
 }
 
 # process_gone PIDFILE: true if no process has that pid, or only a dead one that nobody has collected.
+# Its state says so: a command line is empty, too, while a program is starting another in its place.
 process_gone() {
-    local pid
+    local pid stat
     pid=$(cat "$1" 2>/dev/null) && [[ -n $pid ]] || return 0
-    [[ -z $(tr -d '\0' < <(cat "/proc/$pid/cmdline" 2>/dev/null)) ]]
+    stat=$(cat "/proc/$pid/stat" 2>/dev/null) || return 0
+    [[ ${stat##*) } == [ZX]* ]]
 }
 
 # process_alive PIDFILE MARK: true if the process runs and its command line holds MARK; a pid that the
