@@ -6,11 +6,7 @@
 //!    that the two can be compared and can never drift apart unseen.
 //! 2. `ANONYMIZER_COMMIT`, what `--version` shows.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, fs, process::Command};
 
 const SCHEMA: &str = "schema/http_log.capnp";
 const REQUEST: &str = "schema/http_log.request.bin";
@@ -19,11 +15,8 @@ const REQUEST: &str = "schema/http_log.request.bin";
 const RENEW: &str = "{ capnp compile -o- --src-prefix=schema schema/http_log.capnp; \
                      cat schema/http_log.capnp; } > schema/http_log.request.bin";
 
-/// What of the repository ends up in the binary; the commit is "dirty" if any of it differs.
-const SOURCES: [&str; 5] = ["src", "schema", "build.rs", "Cargo.toml", "Cargo.lock"];
-
 fn main() {
-    for path in SOURCES {
+    for path in ["schema", "build.rs"] {
         println!("cargo::rerun-if-changed={path}");
     }
     generate_schema_code();
@@ -88,57 +81,16 @@ fn split_request(stored: &[u8]) -> Option<(&[u8], &[u8])> {
     stored.split_at_checked(words.checked_mul(8)?)
 }
 
-/// Sets `ANONYMIZER_COMMIT` for the crate: the variable itself if set (a container build has no
-/// `.git`), else git's short hash with `-dirty` if a source differs from it, else `unknown`.
+/// Hands `ANONYMIZER_COMMIT` to the crate, which a build for others sets. Not asked of git: each commit
+/// would compile everything anew.
 fn set_commit() {
     println!("cargo::rerun-if-env-changed=ANONYMIZER_COMMIT");
-    let given = env::var("ANONYMIZER_COMMIT")
-        .ok()
-        .map(|v| v.trim().to_string())
-        .filter(|v| !v.is_empty());
-    let commit = given
-        .or_else(commit_of_git)
-        .unwrap_or_else(|| "unknown".into());
-    println!("cargo::rustc-env=ANONYMIZER_COMMIT={commit}");
-}
-
-/// The commit as git tells it; `None` without git, a repository of our own, or a first commit.
-///
-/// HEAD and the branches are watched, not the index: `git add` changes nothing that is shown, and
-/// would compile the crate again.
-fn commit_of_git() -> Option<String> {
-    // A source tree unpacked inside somebody else's repository must not show that one's commit.
-    let top = PathBuf::from(git(&["rev-parse", "--show-toplevel"])?);
-    if fs::canonicalize(top).ok()? != fs::canonicalize(".").ok()? {
-        return None;
-    }
-    for name in ["HEAD", "refs/heads", "packed-refs"] {
-        // Cargo runs the script at every build if a watched file is missing.
-        if let Some(path) =
-            git(&["rev-parse", "--git-path", name]).filter(|p| Path::new(p).exists())
-        {
-            println!("cargo::rerun-if-changed={path}");
-        }
-    }
-    let hash = git(&["rev-parse", "--short=12", "--verify", "HEAD"])?;
-    let mut status = vec!["--no-optional-locks", "status", "--porcelain", "--"];
-    status.extend(SOURCES);
-    let is_dirty = !git(&status)?.is_empty();
-    Some(if is_dirty {
-        format!("{hash}-dirty")
-    } else {
-        hash
-    })
-}
-
-/// The trimmed output of a git command; `None` if it cannot be run or fails.
-fn git(args: &[&str]) -> Option<String> {
-    let out = Command::new("git")
-        .args(args)
-        .output()
-        .ok()
-        .filter(|out| out.status.success())?;
-    Some(String::from_utf8(out.stdout).ok()?.trim().to_string())
+    let commit = env::var("ANONYMIZER_COMMIT").unwrap_or_default();
+    let commit = Some(commit.trim()).filter(|commit| !commit.is_empty());
+    println!(
+        "cargo::rustc-env=ANONYMIZER_COMMIT={}",
+        commit.unwrap_or("unknown")
+    );
 }
 
 /// Ends the build with these words, without a panic's noise around them.

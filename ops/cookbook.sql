@@ -1,25 +1,30 @@
 -- Questions about traffic, for people without Grafana. Each can be given to clickhouse-client as it is;
 -- change the numbers. `traffic` is explained in ops/clickhouse/40-traffic.sql: it answers exactly, from the
--- cheapest table that can. Times are UTC's minutes, hours and days. tests/traffic_check.py runs them all.
+-- cheapest table that can. Its range is in Unix seconds, so that no time zone has a say; for a day of yours give
+-- toUnixTimestamp('2026-11-20 00:00:00', 'Europe/Prague'). Minutes, hours and days are UTC's.
+-- tests/python/traffic_check.py runs them all, with the server in several zones.
 
 -- 1. Bytes a minute of resource 7 with status 200, last 24 hours, with a 0 for every minute without a request.
 SELECT time, bytes_sent, requests
-FROM traffic(from = now() - INTERVAL 24 HOUR, to = now(), step = 60, by = '',
+FROM traffic(from = toUnixTimestamp(now()) - 86400, to = toUnixTimestamp(now()),
+    step = 60, by = '',
     resource = [7], status = [200], cache = [], address = [])
 ORDER BY time WITH FILL
-    FROM toStartOfMinute(now() - INTERVAL 24 HOUR) TO toStartOfMinute(now()) STEP INTERVAL 1 MINUTE;
+    FROM toStartOfMinute(now('UTC') - 86400) TO toStartOfMinute(now('UTC')) STEP INTERVAL 1 MINUTE;
 
 -- 2. Bytes and requests of each day of the last 30, and the mean rate in bits a second.
-SELECT toDate(time, 'UTC') AS day, bytes_sent, requests, round(bytes_sent * 8 / 86400) AS bits_per_second
-FROM traffic(from = toDateTime(toDate(now('UTC')) - 30, 'UTC'), to = toDateTime(toDate(now('UTC')), 'UTC'),
-    step = 86400, by = '', resource = [], status = [], cache = [], address = [])
+SELECT toDate(time, 'UTC') AS day, bytes_sent, requests, round(bytes_sent * 8 / seconds) AS bits_per_second
+FROM traffic(from = toUnixTimestamp(toStartOfDay(now(), 'UTC')) - 30 * 86400,
+    to = toUnixTimestamp(toStartOfDay(now(), 'UTC')), step = 86400, by = '',
+    resource = [], status = [], cache = [], address = [])
 ORDER BY day;
 
 -- 3. The 20 resources with the most bytes of the last 7 days, with hit ratio and error ratio.
 SELECT resource_id, sum(bytes_sent) AS bytes, sum(requests) AS total_requests,
     round(sumIf(requests, cache_status IN ('HIT', 'STALE', 'UPDATING', 'REVALIDATED')) / total_requests, 4) AS hit_ratio,
     round(sumIf(requests, response_status >= 500) / total_requests, 4) AS error_ratio
-FROM traffic(from = now() - INTERVAL 7 DAY, to = now(), step = 0, by = 'resource,status,cache',
+FROM traffic(from = toUnixTimestamp(now()) - 7 * 86400, to = toUnixTimestamp(now()),
+    step = 0, by = 'resource,status,cache',
     resource = [], status = [], cache = [], address = [])
 GROUP BY resource_id
 ORDER BY bytes DESC, resource_id
@@ -28,41 +33,47 @@ LIMIT 20;
 -- 4. Hit ratio an hour, last 7 days.
 SELECT time,
     round(sumIf(requests, cache_status IN ('HIT', 'STALE', 'UPDATING', 'REVALIDATED')) / sum(requests), 4) AS hit_ratio
-FROM traffic(from = now() - INTERVAL 7 DAY, to = now(), step = 3600, by = 'cache',
+FROM traffic(from = toUnixTimestamp(now()) - 7 * 86400, to = toUnixTimestamp(now()),
+    step = 3600, by = 'cache',
     resource = [], status = [], cache = [], address = [])
 GROUP BY time
 ORDER BY time;
 
 -- 5. Server errors a minute by resource and status, last hour.
 SELECT time, resource_id, response_status, requests
-FROM traffic(from = now() - INTERVAL 1 HOUR, to = now(), step = 60, by = 'resource,status',
+FROM traffic(from = toUnixTimestamp(now()) - 3600, to = toUnixTimestamp(now()),
+    step = 60, by = 'resource,status',
     resource = [], status = [500, 502, 503, 504], cache = [], address = [])
 ORDER BY time, resource_id, response_status;
 
 -- 6. The 95th percentile of 5-minute bit rates of a resource over 30 days, as bandwidth is billed. Steps
 -- without a byte count as 0.
 SELECT resource_id, 8 * arrayReverseSort(groupArray(bytes_sent))[1 + intDiv(30 * 288, 20)] / 300 AS bits_per_second
-FROM traffic(from = toDateTime(toDate(now('UTC')) - 30, 'UTC'), to = toDateTime(toDate(now('UTC')), 'UTC'),
-    step = 300, by = 'resource', resource = [1001], status = [], cache = [], address = [])
+FROM traffic(from = toUnixTimestamp(toStartOfDay(now(), 'UTC')) - 30 * 86400,
+    to = toUnixTimestamp(toStartOfDay(now(), 'UTC')), step = 300, by = 'resource',
+    resource = [1001], status = [], cache = [], address = [])
 GROUP BY resource_id;
 
 -- 7. The 100 masked addresses with the most bytes, last 30 days.
 SELECT remote_addr, bytes_sent, requests
-FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 0, by = 'address',
+FROM traffic(from = toUnixTimestamp(now()) - 30 * 86400, to = toUnixTimestamp(now()),
+    step = 0, by = 'address',
     resource = [], status = [], cache = [], address = [])
 ORDER BY bytes_sent DESC, remote_addr
 LIMIT 100;
 
 -- 8. What one address asked for, last 7 days.
 SELECT resource_id, response_status, cache_status, bytes_sent, requests
-FROM traffic(from = now() - INTERVAL 7 DAY, to = now(), step = 0, by = 'resource,status,cache',
+FROM traffic(from = toUnixTimestamp(now()) - 7 * 86400, to = toUnixTimestamp(now()),
+    step = 0, by = 'resource,status,cache',
     resource = [], status = [], cache = [], address = ['198.51.100.X'])
 ORDER BY bytes_sent DESC, resource_id, response_status, cache_status
 LIMIT 100;
 
 -- 9. Requests an hour of one address, last 30 days.
 SELECT time, requests
-FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 3600, by = '',
+FROM traffic(from = toUnixTimestamp(now()) - 30 * 86400, to = toUnixTimestamp(now()),
+    step = 3600, by = '',
     resource = [], status = [], cache = [], address = ['198.51.100.X'])
 ORDER BY time;
 
@@ -71,21 +82,25 @@ ORDER BY time;
 -- address does: so the 100th largest pair of the 50 largest addresses is a floor, and only addresses that
 -- reach it can be in the list. All four calls must have the same range and the same filters.
 SELECT remote_addr, resource_id, bytes_sent, requests
-FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 0, by = 'address,resource',
+FROM traffic(from = toUnixTimestamp(now()) - 30 * 86400, to = toUnixTimestamp(now()),
+    step = 0, by = 'address,resource',
     resource = [], status = [], cache = [], address = [])
 WHERE remote_addr IN (
     SELECT remote_addr
-    FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 0, by = 'address',
+    FROM traffic(from = toUnixTimestamp(now()) - 30 * 86400, to = toUnixTimestamp(now()),
+        step = 0, by = 'address',
         resource = [], status = [], cache = [], address = [])
     WHERE bytes_sent >= (
         SELECT if(count() < 100, 0, min(bytes_sent)) -- fewer pairs than that: no floor
         FROM (
             SELECT bytes_sent
-            FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 0, by = 'address,resource',
+            FROM traffic(from = toUnixTimestamp(now()) - 30 * 86400, to = toUnixTimestamp(now()),
+                step = 0, by = 'address,resource',
                 resource = [], status = [], cache = [], address = [])
             WHERE remote_addr IN (
                 SELECT remote_addr
-                FROM traffic(from = now() - INTERVAL 30 DAY, to = now(), step = 0, by = 'address',
+                FROM traffic(from = toUnixTimestamp(now()) - 30 * 86400, to = toUnixTimestamp(now()),
+                    step = 0, by = 'address',
                     resource = [], status = [], cache = [], address = [])
                 ORDER BY bytes_sent DESC
                 LIMIT 50)
@@ -97,7 +112,7 @@ LIMIT 100;
 -- 11. How many masked addresses there were each day, last 30 days.
 SELECT toDate(time, 'UTC') AS day, uniqExact(remote_addr) AS addresses
 FROM http_log_address_1d
-WHERE time >= now() - INTERVAL 30 DAY
+WHERE time >= now() - 30 * 86400
 GROUP BY day
 ORDER BY day;
 

@@ -5,24 +5,30 @@
 //! them; the flusher ends its request. All of that within [`STOP_WITHIN`], or the process ends
 //! without it: what is not committed is read again, and a sealed batch is sent again.
 
-use std::sync::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, bounded};
 
-use crate::consume::{Consumer, ConsumerOptions};
-use crate::flush::{FlushOptions, FlushStatus, Flusher};
+use crate::clickhouse::{Schema, SinkError};
+use crate::flush::{FlushStatus, Flusher, Hold};
 use crate::ingest::Ingest;
-use crate::ownership::{Ownership, StartAt};
+use crate::kafka::Consumer;
+use crate::observe::forecast::{Limits, Meter};
+use crate::observe::history::History;
+use crate::observe::judge::WORDS;
+use crate::observe::report::Report;
+use crate::observe::verdict::Code;
+use crate::observe::{control, http};
+use crate::ownership::Ownership;
 use crate::queue::{DataDir, Queue};
-use crate::runtime::config::{Config, KafkaStart};
-use crate::runtime::disk::DiskBound;
-use crate::runtime::report::Report;
+use crate::row::RowError;
+use crate::row::tap::Taps;
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
-use crate::runtime::{control, http};
-use crate::sink::{Schema, Sink, SinkOptions};
+use crate::settings::Config;
 use crate::store::{Feedback, Store};
 
 /// Blocks in flight between ingest and store: at most 128 KiB of rows each.
@@ -37,6 +43,16 @@ const LOOKED_AT: Duration = Duration::from_secs(3);
 /// Bound on an orderly stop. Below the 10 s that supervisors commonly grant.
 pub const STOP_WITHIN: Duration = Duration::from_secs(8);
 
+/// The program's version, and those of what it was built from.
+pub fn version() -> String {
+    let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
+    format!(
+        "{} (commit {}, librdkafka {librdkafka})",
+        env!("CARGO_PKG_VERSION"),
+        env!("ANONYMIZER_COMMIT")
+    )
+}
+
 /// Runs the service until `shutdown` is requested or a part fails.
 ///
 /// # Errors
@@ -46,83 +62,67 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
     queue.refuse_copy()?;
     queue.keep_counts(config.keep_counts);
     let stats = Stats::default();
+    config.show_limits(&stats.limits);
+    stats.ingest.expect_reasons(&RowError::LABELS);
+    stats.flush.expect(&SinkError::LABELS);
+    stats.state.verdict.expect(&Code::ALL.map(Code::name));
+    stats.state.finding.expect(&WORDS);
+    stats.state.hold.expect(&Hold::WORDS);
     let flush_status = Mutex::new(FlushStatus::default());
     let feedback = Feedback::default();
+    let taps = Taps::default();
     let (questions, asked) = bounded(QUESTIONS);
-    let report = Report {
-        queue: &queue,
-        stats: &stats,
-        flush: &flush_status,
-        topic: &config.kafka_topic,
-        questions: &questions,
-    };
-
     let schema = Schema::new(&config.clickhouse_database, &config.clickhouse_table)?;
-    let sink = Sink::new(&sink_options(config)?)?;
     let mut flusher = Flusher::new(
         &queue,
-        sink,
+        config.sink()?,
         schema,
-        flush_options(config),
+        config.flush_options(),
         shutdown,
         &stats,
         &flush_status,
     )?;
     flusher.listen(asked);
-    let consumer = Consumer::subscribe(&ConsumerOptions {
-        brokers: &config.kafka_brokers,
+    let consumer = Consumer::subscribe(&config.consumer_options(queue.installation()))
+        .context("cannot start the Kafka client")?;
+    let ownership = Ownership::new(&queue, &consumer, &config.kafka_topic, config.start_at());
+    let disk = config.disk_bound();
+    let mut store = Store::new(&queue, ownership, disk, &feedback, shutdown, &stats, &taps)?;
+
+    let report = Report {
+        queue: &queue,
+        stats: &stats,
+        flush: &flush_status,
         topic: &config.kafka_topic,
-        group: &config.kafka_group,
-        installation: queue.installation(),
-        properties: &config.kafka_properties,
-    })
-    .context("cannot start the Kafka client")?;
-    let start_at = match config.kafka_start {
-        KafkaStart::Earliest => StartAt::Earliest,
-        KafkaStart::Latest => StartAt::Latest,
-        KafkaStart::Stop => StartAt::Stop,
+        limits: Limits::of(config),
+        questions: &questions,
+        consumer: &consumer,
+        taps: &taps,
+        meter: Meter::default(),
+        stood: Mutex::default(),
+        history: History::open(queue.dir()),
+        settings: config.describe(),
     };
-    let ownership = Ownership::new(&queue, &consumer, &config.kafka_topic, start_at);
-    let disk = DiskBound::new(
-        config.data_dir.clone(),
-        config.max_queue_bytes,
-        config.min_free_disk,
-    )
-    .with_quarantine(config.max_quarantine_bytes, config.quarantine_full);
-    let mut store = Store::new(&queue, ownership, disk, &feedback, shutdown, &stats)?;
 
     let web = http::Server::bind(config.http_listen)?;
     let socket = control::Server::bind(queue.dir())?;
     log::info!(
-        "installation {}, data dir {}, {} rows queued from before",
-        queue.installation(),
+        "anonymizer {}: topic {}, group {}, brokers {}; ClickHouse {}, table {}.{}; data dir {}, \
+         installation {}, {} rows queued from before",
+        version(),
+        config.kafka_topic,
+        config.kafka_group,
+        config.kafka_brokers,
+        config.clickhouse_url,
+        config.clickhouse_database,
+        config.clickhouse_table,
         config.data_dir.display(),
+        queue.installation(),
         queue.summary()?.rows
     );
+    log::info!("metrics at http://{}/metrics", web.address());
 
-    let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
-    // Whatever part ends first, by an error or a panic, stops the others.
-    let guarded = |name: &str, result: std::thread::Result<anyhow::Result<()>>| {
-        let error = match result {
-            Ok(Ok(())) => None,
-            Ok(Err(e)) => Some(e.context(format!("the {name} thread ended"))),
-            Err(_) => Some(anyhow::anyhow!("BUG: the {name} thread panicked")),
-        };
-        if let Some(e) = error {
-            // The first error is the cause; later ones follow from it.
-            let mut first = failed.lock().unwrap_or_else(|e| e.into_inner());
-            if first.is_none() {
-                *first = Some(e);
-            }
-        }
-        shutdown.request();
-    };
-    let part = |name: &'static str, run: &mut dyn FnMut() -> anyhow::Result<()>| {
-        guarded(
-            name,
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)),
-        );
-    };
+    let parts = Parts::new(shutdown);
     let (to_store, from_ingest) = bounded(CHANNEL_BLOCKS);
     let ingest = Ingest {
         consumer: &consumer,
@@ -133,63 +133,100 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         stats: &stats,
     };
     std::thread::scope(|scope| {
-        // Dropped at its end, so that ingest does not wait for room in the channel for ever.
-        let from_ingest = from_ingest;
-        let (part, store) = (&part, &mut store);
-        scope.spawn(move || part("store", &mut || Ok(store.run(&from_ingest)?)));
-        scope.spawn(|| part("flusher", &mut || Ok(flusher.run()?)));
-        scope.spawn(|| part("http", &mut || web.run(&report, shutdown)));
-        scope.spawn(|| part("control", &mut || socket.run(&report, shutdown)));
-        scope.spawn(|| part("report", &mut || report.run(shutdown)));
-        // Dropped at its end, ingest closes the channel, and the store thread finishes.
-        let ingest = ingest;
+        let (parts, store) = (&parts, &mut store);
         scope.spawn(move || {
-            let mut ingest = Some(ingest);
-            part("ingest", &mut || match ingest.take() {
-                Some(ingest) => Ok(ingest.run()?),
-                None => Ok(()),
-            });
+            parts.run_on("store", from_ingest, |blocks| Ok(store.run(blocks)?));
         });
+        scope.spawn(|| parts.run("flusher", || Ok(flusher.run()?)));
+        scope.spawn(|| {
+            parts.run("http", || {
+                web.run(&report, shutdown);
+                Ok(())
+            })
+        });
+        scope.spawn(|| {
+            parts.run("control", || {
+                socket.run(&report, shutdown);
+                Ok(())
+            })
+        });
+        scope.spawn(|| parts.run("report", || report.run(shutdown)));
+        // Dropped at its end, ingest closes the channel, and the store thread finishes.
+        scope.spawn(move || parts.run("ingest", || Ok(ingest.run()?)));
     });
     consumer.close();
-    match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
-        Some(e) => Err(e),
-        None => {
-            queue.sync()?;
-            let left = queue.summary()?;
-            log::info!("stopped; {} rows stay queued", left.rows);
-            Ok(())
+    if let Ok(status) = report.status() {
+        report.sample(&status);
+    }
+    if let Some(e) = parts.failed() {
+        return Err(e);
+    }
+    queue.sync()?;
+    let left = queue.summary()?;
+    log::info!("stopped; {} rows stay queued", left.rows);
+    Ok(())
+}
+
+/// The threads of the program: whichever ends first, by an error or a panic, stops the others.
+struct Parts<'a> {
+    shutdown: &'a Shutdown,
+    /// The first error is the cause; later ones follow from it.
+    failed: Mutex<Option<anyhow::Error>>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(shutdown: &'a Shutdown) -> Parts<'a> {
+        Parts {
+            shutdown,
+            failed: Mutex::new(None),
         }
+    }
+
+    /// Runs a part to its end.
+    fn run(&self, name: &str, run: impl FnOnce() -> anyhow::Result<()>) {
+        let error = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(Ok(())) => None,
+            Ok(Err(e)) => Some(e.context(format!("the {name} thread ended"))),
+            Err(_) => Some(anyhow::anyhow!("BUG: the {name} thread panicked")),
+        };
+        if let Some(e) = error {
+            let mut first = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(e);
+        }
+        self.shutdown.request();
+    }
+
+    /// The same for a part that takes what another one sends. At its end the other's sends fail, which
+    /// would otherwise wait for room in the channel for ever.
+    fn run_on<T>(
+        &self,
+        name: &str,
+        sent: Receiver<T>,
+        run: impl FnOnce(&Receiver<T>) -> anyhow::Result<()>,
+    ) {
+        self.run(name, || run(&sent));
+    }
+
+    fn failed(self) -> Option<anyhow::Error> {
+        let failed = self.failed.into_inner();
+        failed.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// How ClickHouse is reached, from the settings.
-///
-/// # Errors
-/// If the password file cannot be read.
-pub fn sink_options(config: &Config) -> anyhow::Result<SinkOptions> {
-    Ok(SinkOptions {
-        url: config.clickhouse_url.clone(),
-        database: config.clickhouse_database.clone(),
-        table: config.clickhouse_table.clone(),
-        user: config.clickhouse_user.clone(),
-        password: config.clickhouse_password()?,
-        request_timeout: config.request_timeout,
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What the flusher does, from the settings.
-pub fn flush_options(config: &Config) -> FlushOptions {
-    FlushOptions {
-        packed_format: config.packed_format,
-        interval: config.flush_interval,
-        max_rows: config.max_batch_rows,
-        max_body_bytes: config.max_body_bytes,
-        url: config.clickhouse_url.clone(),
-        database: config.clickhouse_database.clone(),
-        table: config.clickhouse_table.clone(),
-        create_tables: !config.no_create_tables,
-        request_timeout: config.request_timeout,
-        keep_delivered: config.keep_delivered,
+    #[test]
+    fn who_sends_to_a_part_that_has_ended_does_not_wait() {
+        let shutdown = Shutdown::default();
+        let parts = Parts::new(&shutdown);
+        let (send, sent) = bounded(1);
+        parts.run_on("test", sent, |_| anyhow::bail!("the disk is gone"));
+        // One fits, and a second one would wait for ever.
+        assert!(send.try_send(1).is_err());
+        assert!(shutdown.requested());
+        let e = parts.failed().unwrap();
+        assert_eq!(format!("{e:#}"), "the test thread ended: the disk is gone");
     }
 }

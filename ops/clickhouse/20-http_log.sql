@@ -16,8 +16,9 @@ CREATE TABLE IF NOT EXISTS http_log
 )
 ENGINE = MergeTree
 -- Coarse on purpose: each partition an INSERT touches is one part, and timestamps come from outside.
--- DateTime covers 1970 to 2106, so no record can cost more than 137 parts.
-PARTITION BY toYear(timestamp)
+-- DateTime covers 1970 to 2106, so no record can cost more than 137 parts. With 'UTC', as everywhere: else
+-- ClickHouse looks for a row in the wrong year once the server's time zone has changed.
+PARTITION BY toYear(timestamp, 'UTC')
 -- Resource first: a third less disk than time first, and the usual filter.
 ORDER BY (resource_id, timestamp)
 SETTINGS

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """ClickHouse for development and tests: the real engine (chDB) behind ClickHouse's HTTP interface.
 
-    clickhouse_gateway.py --port 8123 --path DIR [--user default] [--password '']
+    clickhouse_gateway.py --port 8123 --path DIR [--user default] [--password ''] [--profile NAME=VALUE,...] [--config FILE]
 
 DIR/engine is the database, DIR/spool holds request bodies while they are read, DIR/requests.log gets
 one line a request: `time method query_id status code rows ms bytes "query"`. `code` is the exception
@@ -11,7 +11,8 @@ How an INSERT runs: the body is written to a file exactly as it came, compressed
 `INSERT INTO t (cols) FROM INFILE 'file' COMPRESSION 'zstd' SETTINGS ... FORMAT x`. This takes the
 engine's own insert path (tokens, views, column defaults, block settings); no byte passes through
 Python's memory. Each request has a connection of its own, on which `database` and the settings in the
-URL are set, so nothing leaks into the next one.
+URL are set, so nothing leaks into the next one. `--profile` gives settings that hold before those, as a
+user's profile does; a name with `!` before it cannot be changed (code 452), as by a constraint.
 
 Weaker than a server, and not faked:
 - Queries run one at a time. A query_id counts as running (code 216) from its request's first line on.
@@ -64,13 +65,28 @@ class Answer:
 
     def __init__(self, body=b"", written=(0, 0), read=(0, 0), result=(0, 0)):
         self.body, self.written, self.read, self.result = body, written, read, result
+        self.rows = (written or (0, 0))[0] or result[0]
+
+
+def written(result):
+    """Rows and bytes that were written, views included; None from engines before 26.7, which do not tell."""
+    if not hasattr(result, "rows_written"):
+        return None
+    return result.rows_written(), result.bytes_written()
 
 
 class Engine:
     """The database: one process owns its path, and queries take turns."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, profile: str = "", config: str = ""):
         self.path = os.path.join(path, "engine")
+        if config:
+            self.path = f"file:{self.path}?config-file={config}"
+        self.profile, self.fixed = {}, set()
+        for name, _, value in (pair.partition("=") for pair in profile.split(",") if pair):
+            self.profile[name.lstrip("!")] = value
+            if name.startswith("!"):
+                self.fixed.add(name[1:])
         self.spool = os.path.join(path, "spool")
         shutil.rmtree(self.spool, ignore_errors=True)  # bodies of requests that a crash cut short
         os.makedirs(self.spool)
@@ -109,14 +125,13 @@ class Engine:
         result = self._query(text.decode("utf-8", "surrogateescape"), request)
         counts = (result.rows_read(), result.bytes_read())
         scanned = (result.storage_rows_read(), result.storage_bytes_read())
-        return Answer(result.bytes(), (result.rows_written(), result.bytes_written()), scanned, counts)
+        return Answer(result.bytes(), written(result), scanned, counts)
 
     def _insert(self, insert, data: str, encoding: str, request: "Request") -> Answer:
         name = insert.format or request.parameters.get("default_format", "Values")
         source = f"FROM INFILE {quote(data)} COMPRESSION {quote(encoding)}"
         result = self._query(f"{insert.into} {source} {insert.settings} FORMAT {name}", request)
-        written = (result.rows_written(), result.bytes_written())
-        return Answer(written=written, read=(result.rows_read(), result.bytes_read()))
+        return Answer(written=written(result), read=(result.rows_read(), result.bytes_read()))
 
     def _plain(self, spool: str, request: "Request") -> str:
         """The query text as one file. The engine unpacks, as it does for INSERT."""
@@ -149,11 +164,19 @@ class Engine:
             try:
                 if request.database:
                     connection.query("USE `" + request.database.replace("\\", "\\\\").replace("`", "\\`") + "`")
+                for name, value in self.profile.items():
+                    connection.query(f"SET {name} = {quote(value)}")
                 for name, value in request.settings.items():
+                    if name in self.fixed and value != self.profile[name]:
+                        raise ClickHouseError.own(
+                            452, "SETTING_CONSTRAINT_VIOLATION", f"Setting {name} should not be changed"
+                        )
                     connection.query(f"SET {name} = {quote(value)}")
                 if request.method == "GET":
                     connection.query("SET readonly = 2")  # as the server: GET changes nothing
                 return connection.query(sql, request.format, params=request.query_parameters)
+            except ClickHouseError:
+                raise
             except Exception as error:
                 raise ClickHouseError.of_engine(error) from error
             finally:
@@ -241,14 +264,15 @@ class Handler(BaseHTTPRequestHandler):
             shutil.rmtree(spool, ignore_errors=True)
         nanoseconds = int((time.monotonic() - started) * 1e9)
         self.server.log(
-            self.command, request.query_id, status, code, given.written[0] or given.result[0],
+            self.command, request.query_id, status, code, given.rows,
             nanoseconds // 1_000_000, self.headers.get("Content-Length", "-"), request.shown,
         )  # fmt: skip
         summary = {
-            "read_rows": given.read[0], "read_bytes": given.read[1], "written_rows": given.written[0],
-            "written_bytes": given.written[1], "total_rows_to_read": 0, "result_rows": given.result[0],
-            "result_bytes": given.result[1], "elapsed_ns": nanoseconds,
+            "read_rows": given.read[0], "read_bytes": given.read[1], "total_rows_to_read": 0,
+            "result_rows": given.result[0], "result_bytes": given.result[1], "elapsed_ns": nanoseconds,
         }  # fmt: skip
+        if given.written:
+            summary |= {"written_rows": given.written[0], "written_bytes": given.written[1]}
         headers = {
             "X-ClickHouse-Query-Id": request.query_id.encode("latin-1", "replace").decode("latin-1"),
             "X-ClickHouse-Summary": json.dumps({name: str(value) for name, value in summary.items()}),
@@ -372,10 +396,12 @@ def main():
     parser.add_argument("--path", required=True, help="data directory")
     parser.add_argument("--user", default="default")
     parser.add_argument("--password", default="")
+    parser.add_argument("--profile", default="", help="settings of the user's profile: NAME=VALUE,!FIXED=VALUE")
+    parser.add_argument("--config", default="", help="a configuration file of the server, as for clusters")
     options = parser.parse_args()
     path = os.path.abspath(options.path)
     os.makedirs(path, exist_ok=True)
-    engine = Engine(path)
+    engine = Engine(path, options.profile, options.config)
     log_path = os.path.join(path, "requests.log")
     server = Server(("127.0.0.1", options.port), engine, options.user, options.password, log_path)
 

@@ -5,6 +5,8 @@
 
 TOOLS_DIR=${TOOLS_DIR:-$ROOT/.stack/tools}
 VENV=$TOOLS_DIR/venv         # after ensure_venv: $VENV/bin/python
+AXE_VERSION=4.14.1
+AXE=$TOOLS_DIR/axe-$AXE_VERSION.js  # after ensure_browser
 KAFKA_JARS=$TOOLS_DIR/kafka  # after ensure_kafka: java -cp "$KAFKA_JARS/*" CLASS
 
 # with_tools_lock COMMAND...: one installation at a time, over all stacks.
@@ -82,6 +84,42 @@ ensure_venv() {
     echo "$wanted" >"$VENV/.done"
 }
 
+# ensure_engines [RELEASE...]: ClickHouse's engines of other releases, all that ops/lib/engines/versions.txt
+# names if none is named; after it $TOOLS_DIR/engines/RELEASE/bin/python has the engine.
+ensure_engines() {
+    local release package dir
+    while read -r release package; do
+        if [[ $release == '#'* ]] || { (($#)) && [[ " $* " != *" $release "* ]]; }; then continue; fi
+        dir=$TOOLS_DIR/engines/$release
+        [[ $(cat "$dir/.done" 2>/dev/null) == "$package" ]] && continue
+        log "installing the engine of $release: $package"
+        rm -rf "$dir"
+        { python3 -m venv "$dir" && "$dir/bin/python" -m pip install -q --disable-pip-version-check "$package"; } \
+            >"$TOOLS_DIR/pip.log" 2>&1 || { tail -n 20 "$TOOLS_DIR/pip.log" >&2; die "pip failed"; }
+        echo "$package" >"$dir/.done"
+    done <"$ROOT/ops/lib/engines/versions.txt"
+}
+
+# ensure_browser: Chromium, what drives it, and axe-core, which is one script, at $AXE.
+ensure_browser() {
+    local missing=()
+    have chromium || missing+=(chromium)
+    have chromedriver || missing+=(chromium-driver)
+    # Without any font there is no text to look at.
+    [[ -n $(find /usr/share/fonts -name '*.ttf' -print -quit 2>/dev/null) ]] || missing+=(fonts-dejavu-core)
+    have npm || missing+=(npm)
+    install_deb "${missing[@]}"
+    ensure_venv
+    [[ -e $AXE ]] && return
+    log "fetching axe-core $AXE_VERSION"
+    (
+        dir=$(mktemp -d "$TOOLS_DIR/axe.XXXXXX")
+        trap 'rm -rf "$dir"' EXIT
+        npm pack --silent --pack-destination "$dir" "axe-core@$AXE_VERSION" &&
+            tar -xzf "$dir"/axe-core-*.tgz -C "$dir" package/axe.min.js && mv "$dir/package/axe.min.js" "$AXE"
+    ) >"$TOOLS_DIR/npm.log" 2>&1 || { tail -n 20 "$TOOLS_DIR/npm.log" >&2; die "npm failed"; }
+}
+
 # ensure_kafka: Kafka's jars by ops/kafka/pom.xml, again when that file changes.
 ensure_kafka() {
     local wanted
@@ -107,4 +145,27 @@ _ensure_tools() {
     if [[ " $* " == *" kafka "* ]]; then ensure_kafka & kafka=$!; fi
     if [[ " $* " == *" clickhouse "* ]]; then ensure_venv; fi
     [[ -z $kafka ]] || wait "$kafka"
+}
+
+# ensure_prometheus: prometheus and promtool, out of Debian's package: installing it would start a service.
+# After it they are in $TOOLS_DIR/bin, or were on the PATH before. False with the reason in `why` if not.
+ensure_prometheus() {
+    # shellcheck disable=SC2034 # callers show it
+    why="prometheus is not there, and Debian's package could not be fetched"
+    if have prometheus && have promtool; then return; fi
+    with_tools_lock _ensure_prometheus
+}
+_ensure_prometheus() {
+    local work
+    if [[ -x $TOOLS_DIR/bin/prometheus && -x $TOOLS_DIR/bin/promtool ]]; then return; fi
+    have apt-get || return 1
+    work=$(mktemp -d -p "$TOOLS_DIR")
+    mkdir -p "$TOOLS_DIR/bin"
+    # On a fresh machine the list of packages is empty or old.
+    if (
+        cd "$work"
+        apt-get -q download prometheus || { apt-get -q update && apt-get -q download prometheus; }
+        dpkg-deb -x prometheus_*.deb .
+        mv usr/bin/prometheus usr/bin/promtool "$TOOLS_DIR/bin/"
+    ) >"$TOOLS_DIR/apt.log" 2>&1; then rm -rf "$work"; else rm -rf "$work"; return 1; fi
 }

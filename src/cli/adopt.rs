@@ -1,8 +1,10 @@
 //! `anonymizer adopt`: make a copied or restored data dir an installation of its own.
 
+use crate::cli::json;
 use crate::cli::{Reached, reach};
-use crate::runtime::config::Config;
-use crate::runtime::control::Request;
+use crate::observe::control::Request;
+use crate::queue::QueueError;
+use crate::settings::Config;
 
 /// The flags of `adopt`.
 #[derive(Debug, Clone, clap::Args)]
@@ -11,6 +13,12 @@ pub struct AdoptArgs {
     /// that Kafka has acknowledged are sent from here. Wrong, and they are stored twice
     #[arg(long)]
     pub original_is_gone: bool,
+    /// It is a copy though it is not recognised as one: of a whole disk, or restored into the file itself
+    #[arg(long)]
+    pub unrecognised: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Gives the data dir a new installation id.
@@ -25,11 +33,25 @@ pub fn run(args: &AdoptArgs, config: &Config) -> anyhow::Result<()> {
         ),
         Reached::Offline(queue) => queue,
     };
+    let is_copy = match queue.refuse_copy() {
+        Err(QueueError::Copied { .. }) => true,
+        looked => looked.map(|()| false)?,
+    };
+    // An original would hold its own rows.
+    anyhow::ensure!(
+        is_copy || args.unrecognised,
+        "{} is no copy, as far as can be told: it lies in the file that it was made in. Nothing was \
+         changed. If it was copied with its whole disk or restored into that file, add --unrecognised",
+        config.data_dir.display()
+    );
     let done = queue.adopt(args.original_is_gone)?;
-    println!("installation {} is now {}", done.old, done.new);
-    println!("sealed batches keep their tokens: ClickHouse drops what it has of them");
+    if args.json {
+        return json::print(&done);
+    }
+    say!("installation {} is now {}", done.old, done.new);
+    say!("sealed batches keep their tokens: ClickHouse drops what it has of them");
     if done.held_rows > 0 {
-        println!(
+        say!(
             "{} rows are HELD: the original may have sent them, or may do so. `replay \
              --include-uncommitted` sends them from here, `export` writes them",
             done.held_rows

@@ -1,16 +1,21 @@
 //! `anonymizer export`: the stored rows as a file.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use log::Level;
 
-use crate::cli::reach_or_lock;
+use crate::cli::exit::Ended;
+use crate::cli::json;
+use crate::cli::progress::{self, Progress};
+use crate::cli::{end_without_a_reader, reach_or_lock};
+use crate::observe::control::Request;
 use crate::queue::{self, Exported, Owned, Selection, Trees, What};
-use crate::rows::Format;
-use crate::runtime::config::Config;
-use crate::runtime::control::Request;
+use crate::row::Format;
+use crate::runtime::logging;
+use crate::settings::Config;
 
 /// How and where rows are written.
 #[derive(Debug, Clone, clap::Args)]
@@ -21,6 +26,9 @@ pub struct Target {
     /// A new file; without it, stdout. Beside a live instance, the instance writes it, as its user
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Print what was written as JSON
+    #[arg(long, requires = "output")]
+    pub json: bool,
 }
 
 /// The flags of `export`.
@@ -58,15 +66,18 @@ pub fn write(
         format: target.format,
     };
     // Rows for stdout take the way through a file that both can reach.
-    let passing = config
-        .data_dir
-        .join(format!("export.{}.tmp", std::process::id()));
+    let passing = queue::passing_file(&config.data_dir, std::process::id());
     let path = std::path::absolute(target.output.as_ref().unwrap_or(&passing))?;
     let request = Request::Export {
         selection,
         path: path.clone(),
     };
-    let done: Exported = match reach_or_lock(&config.data_dir, &request)? {
+    let partial = queue::partial_of(&path);
+    let written = || fs::metadata(&partial).map_or(0, |meta| meta.len());
+    let progress = Progress::counting("bytes", "the instance writes");
+    let reached = progress.follow(written, || reach_or_lock(&config.data_dir, &request));
+    drop(progress);
+    let done: Exported = match reached? {
         Owned::Live(answer) => {
             if target.output.is_none() {
                 pass_on(&path)?;
@@ -75,30 +86,59 @@ pub fn write(
         }
         Owned::Locked(dir) => {
             let trees = Trees::open(&dir)?;
+            let progress = Progress::of(trees.rows(), "rows", "reading");
+            let seen = |rows| {
+                progress.at(rows);
+                false
+            };
             if target.output.is_some() {
-                queue::export_to_file(&trees, selection, false, &path, &|| false)?
+                queue::export_to_file(&trees, selection, None, &path, &seen)?
             } else {
-                let mut out = BufWriter::new(io::stdout().lock());
-                let done = queue::export(&trees, selection, false, &mut out, &|| false)?;
+                let mut out = BufWriter::new(Stdout);
+                let done = queue::export(&trees, selection, false, &mut out, &seen)?;
                 out.flush()?;
                 done
             }
         }
     };
-    eprintln!("{} rows in {} bytes", done.rows, done.bytes);
+    if target.json {
+        json::print(&done)?;
+    } else {
+        let words = format!("{} rows in {} bytes", done.rows, done.bytes);
+        logging::say(Level::Info, &words);
+    }
     for words in &done.damaged {
-        eprintln!("DAMAGED and left out: {words}");
+        logging::say(Level::Error, &format!("DAMAGED and left out: {words}"));
     }
     match done.damaged.len() {
         0 => Ok(()),
-        n => bail!("{n} damaged; all others were written"),
+        n => bail!(Ended::found_bad(format!(
+            "{n} damaged; all others were written"
+        ))),
     }
 }
 
 fn pass_on(path: &Path) -> anyhow::Result<()> {
-    let copied = File::open(path)
-        .and_then(|mut file| io::copy(&mut file, &mut io::stdout().lock()))
-        .with_context(|| format!("cannot pass {} on", path.display()));
+    // Removed before it is read: stdout may end the command.
+    let file = File::open(path).with_context(|| format!("cannot pass {} on", path.display()))?;
     fs::remove_file(path)?;
-    copied.map(drop)
+    io::copy(&mut { file }, &mut Stdout)
+        .with_context(|| format!("cannot pass {} on", path.display()))
+        .map(drop)
+}
+
+/// Stdout, whose end is the end of the command.
+pub(super) struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = Ok(0);
+        progress::aside(&mut || written = io::stdout().lock().write(bytes));
+        written.or_else(|e| end_without_a_reader(&e))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = io::stdout().lock().flush();
+        flushed.or_else(|e| end_without_a_reader(&e))
+    }
 }

@@ -1,11 +1,39 @@
 //! The commands, one file each.
 
+#![deny(clippy::print_stdout)]
+// `logging::say` instead: what goes to stderr is JSON where that is asked for.
+#![deny(clippy::print_stderr)]
+
+/// `println!`, but not a panic where nobody reads any more, as behind `| head`.
+macro_rules! say {
+    () => {
+        $crate::cli::print(format_args!("\n"))
+    };
+    ($($words:tt)*) => {
+        $crate::cli::print(format_args!("{}\n", format_args!($($words)*)))
+    };
+}
+
+/// `print!`, likewise.
+macro_rules! say_as_it_is {
+    ($($words:tt)*) => {
+        $crate::cli::print(format_args!($($words)*))
+    };
+}
+
 pub mod adopt;
 pub mod batches;
 pub mod capacity;
 pub mod check;
+pub mod completions;
+pub mod config;
+pub mod exit;
 pub mod export;
+pub mod help;
+pub mod json;
+pub mod man;
 pub mod produce;
+pub mod progress;
 pub mod quarantine;
 pub mod reconcile;
 pub mod repair;
@@ -13,13 +41,23 @@ pub mod replay;
 pub mod run;
 pub mod schema;
 pub mod status;
+pub mod tap;
+pub mod top;
 pub mod verify;
 
+use std::fmt;
+use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
+use log::Level;
+
+use crate::cli::exit::Exit;
+use anyhow::Context as _;
+
+use crate::observe::control::{self, Request};
 use crate::queue::{DataDir, Owned, QUEUE_DIR, Queue};
-use crate::runtime::control::{self, Request};
+use crate::runtime::logging;
 
 /// Where a command got its answer from: the pattern of every command beside a live instance.
 pub enum Reached {
@@ -53,11 +91,55 @@ pub fn reach_or_lock(
     data_dir: &Path,
     request: &Request,
 ) -> anyhow::Result<Owned<serde_json::Value>> {
+    reach_or_lock_within(data_dir, STARTING, request)
+}
+
+/// The same, waiting so long for an instance that is just starting or stopping.
+///
+/// # Errors
+/// As [`reach_or_lock`].
+pub fn reach_or_lock_within(
+    data_dir: &Path,
+    patience: Duration,
+    request: &Request,
+) -> anyhow::Result<Owned<serde_json::Value>> {
     // Looking must not create: a mistyped path would answer with an empty queue.
+    let made = data_dir.join(QUEUE_DIR).try_exists();
+    let made =
+        made.with_context(|| format!("cannot look into the data dir {}", data_dir.display()))?;
     anyhow::ensure!(
-        data_dir.join(QUEUE_DIR).is_dir(),
+        made,
         "there is no queue in {}; name the data dir with --data-dir",
         data_dir.display()
     );
-    DataDir::lock_or(data_dir, STARTING, || control::ask(data_dir, request))
+    DataDir::lock_or(data_dir, patience, || control::ask(data_dir, request))
+}
+
+/// Writes to stdout. Where that fails the command is of no use any more, and ends.
+fn print(words: fmt::Arguments<'_>) {
+    let mut written = Ok(());
+    progress::aside(&mut || {
+        let mut out = io::stdout().lock();
+        written = out.write_fmt(words).and_then(|()| out.flush());
+    });
+    if let Err(e) = written {
+        end_without_a_reader(&e);
+    }
+}
+
+/// Ends the process because stdout failed: quietly if its reader has gone, with the exit code that a
+/// shell shows for SIGPIPE.
+fn end_without_a_reader(e: &io::Error) -> ! {
+    let exit = match e.kind() {
+        ErrorKind::BrokenPipe => Exit::NoReader,
+        _ => {
+            logging::say(
+                Level::Error,
+                &format!("anonymizer: cannot write to stdout: {e}"),
+            );
+            Exit::Failed
+        }
+    };
+    logging::finish();
+    std::process::exit(exit.code().into())
 }

@@ -25,10 +25,11 @@ use rdkafka::{
 };
 use serde::Serialize;
 
-use crate::{
-    runtime::config::Config,
-    synth::{Synth, SynthRecord},
-};
+use crate::cli::exit::{Ended, Exit};
+use crate::cli::json;
+use crate::cli::progress::Progress;
+use crate::record::synth::{Synth, SynthRecord};
+use crate::settings::Config;
 
 /// The producer's delay in the environment that this program comes from; milliseconds.
 const DELAY_VARIABLE: &str = "KAFKA_PRODUCER_DELAY_MS";
@@ -61,6 +62,9 @@ pub struct ProduceArgs {
     /// Write what was produced to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
+    /// Print what was produced as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What was produced: everything in it must be found again in ClickHouse.
@@ -162,9 +166,10 @@ impl ProducerContext for Deliveries {
 pub fn run(args: &ProduceArgs, config: &Config) -> anyhow::Result<()> {
     let interval = interval(args, std::env::var(DELAY_VARIABLE).ok().as_deref())?;
     let stop = Arc::new(AtomicBool::new(false));
+    let second = i32::from(Exit::Interrupted.code());
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // In this order: the first signal finds the flag still false, the second finds it set.
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
+        signal_hook::flag::register_conditional_shutdown(signal, second, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     let start = Instant::now();
@@ -173,8 +178,11 @@ pub fn run(args: &ProduceArgs, config: &Config) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(&summary)? + "\n";
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    if args.json {
+        return json::print(&summary);
+    }
     let (count, bytes, seconds) = (summary.count, summary.bytes, start.elapsed().as_secs_f64());
-    println!("produced {count} records ({bytes} B) in {seconds:.1} s");
+    say!("produced {count} records ({bytes} B) in {seconds:.1} s");
     Ok(())
 }
 
@@ -186,7 +194,9 @@ fn interval(args: &ProduceArgs, delay_variable: Option<&str>) -> anyhow::Result<
         (Some(rate), ..) => return Ok(Duration::from_nanos(1_000_000_000 / rate)),
         (None, Some(delay_ms), _) => delay_ms,
         (None, None, Some(text)) if !text.trim().is_empty() => text.trim().parse().map_err(|_| {
-            anyhow!("{DELAY_VARIABLE}: {text:?} is not a whole number of milliseconds; for example 100")
+            Ended::usage(format!(
+                "{DELAY_VARIABLE}: {text:?} is not a whole number of milliseconds; for example 100"
+            ))
         })?,
         _ => 0,
     };
@@ -202,20 +212,20 @@ fn produce(
     stop: &AtomicBool,
 ) -> anyhow::Result<Summary> {
     let mut client = rdkafka::ClientConfig::new();
-    // Ours first, so that kafka_properties can change them; what the counts rest on comes last.
+    // Ours first, so that kafka_properties can change them, by the names that those have; what the counts
+    // rest on comes last.
     client
-        .set("linger.ms", "20")
-        .set("compression.type", "lz4")
+        .set("queue.buffering.max.ms", "20")
+        .set("compression.codec", "lz4")
         .set("message.timeout.ms", "60000");
     let given = config.kafka_client();
-    if given.get("compression.codec").is_some() {
-        client.remove("compression.type"); // Two names of one property: the given one holds.
-    }
     for (name, value) in given.config_map() {
         client.set(name, value);
     }
     // Without idempotence a retried request could store its records twice.
-    client.set("enable.idempotence", "true").set("acks", "all");
+    client
+        .set("enable.idempotence", "true")
+        .set("request.required.acks", "all");
     let producer: BaseProducer<Deliveries> = client
         .create_with_context(Deliveries::default())
         .context("cannot make a Kafka producer of these kafka_properties")?;
@@ -235,6 +245,10 @@ fn produce(
     };
     let synth = Synth::new(args.seed, start_ms).with_interval(step);
 
+    let progress = match args.count {
+        0 => Progress::counting("records", "producing"),
+        n => Progress::of(n, "records", "producing"),
+    };
     let (mut summary, mut payload, start) = (Summary::default(), vec![], Instant::now());
     for (i, record) in (0_u64..).zip(synth) {
         if stop.load(Ordering::Relaxed) || (args.count > 0 && i == args.count) {
@@ -254,6 +268,7 @@ fn produce(
         send(&producer, topic, partition, &payload)?;
         summary.add(&record, payload.len());
         if i % 128 == 0 {
+            progress.at(i);
             producer.poll(Duration::ZERO);
             producer.context().check()?;
         }

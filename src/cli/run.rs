@@ -7,9 +7,11 @@ use anyhow::Context as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::cli::exit::Exit;
 use crate::pipeline::{self, STOP_WITHIN};
-use crate::runtime::config::Config;
+use crate::runtime::logging;
 use crate::runtime::shutdown::Shutdown;
+use crate::settings::Config;
 
 /// Runs until SIGTERM or SIGINT; a second signal ends the process at once.
 ///
@@ -44,11 +46,13 @@ pub fn watch_signals(shutdown: Arc<Shutdown>) -> std::io::Result<()> {
                     "a request to Kafka or ClickHouse does not end: stopping without its answer. \
                  Nothing is lost: it is taken up at the next start"
                 );
+                logging::finish();
                 std::process::exit(0);
             });
             caught.next();
             log::warn!("second signal: ending at once; what is not committed is read again");
-            std::process::exit(130);
+            logging::finish();
+            std::process::exit(Exit::Interrupted.code().into());
         })?;
     Ok(())
 }

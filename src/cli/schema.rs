@@ -1,7 +1,10 @@
 //! `anonymizer schema`: the tables and views, to be looked at or created by hand.
 
-use crate::runtime::config::Config;
-use crate::sink::{Retention, Schema};
+use serde::Serialize;
+
+use crate::cli::json::{self, List};
+use crate::clickhouse::{ObjectKind, Retention, Schema, SchemaObject};
+use crate::settings::Config;
 
 /// `schema ...`.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -19,6 +22,9 @@ pub struct PrintArgs {
     /// Keep rows of the totals this long, such as 2y; for ever if not given
     #[arg(long, value_name = "TIME", value_parser = Retention::parse)]
     pub totals_retention: Option<Retention>,
+    /// Print JSON: name, kind and statement of each
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Prints what was asked for.
@@ -27,8 +33,42 @@ pub struct PrintArgs {
 /// If the table's name cannot be used.
 pub fn run(command: &SchemaCommand, config: &Config) -> anyhow::Result<()> {
     let SchemaCommand::Print(args) = command;
-    print!("{}", text(args, config)?);
+    if args.json {
+        return json::print(&List::from(statements(args, config)?));
+    }
+    say_as_it_is!("{}", text(args, config)?);
     Ok(())
+}
+
+/// A statement that creates something.
+#[derive(Debug, Serialize)]
+struct Statement {
+    name: String,
+    kind: &'static str,
+    sql: String,
+}
+
+fn statements(args: &PrintArgs, config: &Config) -> anyhow::Result<Vec<Statement>> {
+    let (database, table) = (&config.clickhouse_database, &config.clickhouse_table);
+    let schema = Schema::new(database, table)?;
+    let statement = |object: &SchemaObject| {
+        let retention = if object.name == *table {
+            args.retention
+        } else {
+            args.totals_retention
+        };
+        let with_end = retention.and_then(|r| r.apply(object));
+        Statement {
+            name: object.name.clone(),
+            kind: match object.kind {
+                ObjectKind::Table => "table",
+                ObjectKind::MaterializedView => "materialized view",
+                ObjectKind::View => "view",
+            },
+            sql: with_end.unwrap_or_else(|| object.sql.clone()),
+        }
+    };
+    Ok(schema.objects().iter().map(statement).collect())
 }
 
 fn text(args: &PrintArgs, config: &Config) -> anyhow::Result<String> {
@@ -46,14 +86,8 @@ fn text(args: &PrintArgs, config: &Config) -> anyhow::Result<String> {
         kept(args.retention),
         kept(args.totals_retention),
     );
-    for object in Schema::new(database, table)?.objects() {
-        let retention = if object.name == *table {
-            args.retention
-        } else {
-            args.totals_retention
-        };
-        let with_end = retention.and_then(|r| r.apply(object));
-        text += &format!("\n{};\n", with_end.as_ref().unwrap_or(&object.sql));
+    for statement in statements(args, config)? {
+        text += &format!("\n{};\n", statement.sql);
     }
     Ok(text)
 }
@@ -61,7 +95,7 @@ fn text(args: &PrintArgs, config: &Config) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::config::Settings;
+    use crate::settings::Settings;
 
     #[test]
     fn a_ttl_is_there_only_if_asked_for() {
@@ -71,6 +105,7 @@ mod tests {
             let args = PrintArgs {
                 retention: retention.map(parse),
                 totals_retention: totals.map(parse),
+                json: false,
             };
             let text = text(&args, &config).unwrap();
             assert_eq!(text.matches("\nTTL ").count(), want, "{text}");

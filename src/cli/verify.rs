@@ -1,11 +1,16 @@
 //! `anonymizer verify`: is the queue whole?
 
 use anyhow::bail;
+use log::Level;
 
+use crate::cli::exit::Ended;
+use crate::cli::json;
+use crate::cli::progress::Progress;
 use crate::cli::reach_or_lock;
-use crate::queue::{Damage, Owned, QueueError, Trees, Verified, verify};
-use crate::runtime::config::Config;
-use crate::runtime::control::Request;
+use crate::observe::control::Request;
+use crate::queue::{Damage, Owned, QueueError, Trees, Verified, refuse_copy, verify};
+use crate::runtime::logging;
+use crate::settings::Config;
 
 /// The flags of `verify`.
 #[derive(Debug, Clone, clap::Args)]
@@ -20,16 +25,33 @@ pub struct VerifyArgs {
 /// # Errors
 /// If anything is damaged, or the queue cannot be reached.
 pub fn run(args: &VerifyArgs, config: &Config) -> anyhow::Result<()> {
-    let found: Verified = match reach_or_lock(&config.data_dir, &Request::Verify)? {
+    let mut copied = None;
+    let waiting = Progress::waiting("looking");
+    let reached = reach_or_lock(&config.data_dir, &Request::Verify)?;
+    drop(waiting);
+    let found: Verified = match reached {
         Owned::Live(answer) => serde_json::from_value(answer)?,
         Owned::Locked(dir) => match Trees::open(&dir) {
             Ok(trees) => {
-                let mut found = verify(&trees, false, &|| false)?;
-                if let Err(e) = trees.refuse_cut_off(&dir) {
-                    found.damage.push(of_store(e));
+                let progress = Progress::of(trees.rows(), "rows", "looking at");
+                let seen = |rows| {
+                    progress.at(rows);
+                    false
+                };
+                let mut found = verify(&trees, false, &seen)?;
+                drop(progress);
+                if let Err(e @ QueueError::Copied { .. }) = refuse_copy(&trees, &dir) {
+                    copied = Some(e.to_string());
+                }
+                match trees.refuse_cut_off(&dir) {
+                    Err(e) if !e.is_damage() => return Err(e.into()),
+                    Err(e) => found.damage.push(of_store(e)),
+                    Ok(()) => {}
                 }
                 found
             }
+            // A full disk, say, is no damage.
+            Err(e) if !e.is_damage() => return Err(e.into()),
             Err(e) => Verified {
                 damage: vec![of_store(e)],
                 ..Verified::default()
@@ -37,13 +59,19 @@ pub fn run(args: &VerifyArgs, config: &Config) -> anyhow::Result<()> {
         },
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
+        json::print(&found)?;
     } else {
         print(&found);
     }
+    // Its rows may be whole, and yet nothing will send them.
+    if let Some(words) = copied {
+        logging::say(Level::Warn, &format!("COPY       {words}"));
+    }
     match found.damage.len() {
         0 => Ok(()),
-        n => bail!("{n} damaged; `anonymizer repair` saves what is whole, after a copy"),
+        n => bail!(Ended::found_bad(format!(
+            "{n} damaged; `anonymizer repair` saves what is whole, after a copy"
+        ))),
     }
 }
 
@@ -56,21 +84,29 @@ fn of_store(e: QueueError) -> Damage {
 }
 
 fn print(found: &Verified) {
-    println!(
+    say!(
         "whole      {} blocks with {} rows in {} bytes, {} lanes, {} batches, {} quarantined",
-        found.blocks, found.rows, found.bytes, found.lanes, found.batches, found.quarantined
+        found.blocks,
+        found.rows,
+        found.bytes,
+        found.lanes,
+        found.batches,
+        found.quarantined
     );
     for words in &found.unchecked {
-        println!("unchecked  {words}");
+        say!("unchecked  {words}");
     }
     for damage in &found.damage {
-        print!("DAMAGED    {}: {}", damage.part, damage.what);
+        say_as_it_is!("DAMAGED    {}: {}", damage.part, damage.what);
         match &damage.lost {
-            Some(l) => println!(
+            Some(l) => say!(
                 " ({} p{} offsets {}..{})",
-                l.topic, l.partition, l.from, l.to
+                l.topic,
+                l.partition,
+                l.from,
+                l.to
             ),
-            None => println!(),
+            None => say!(),
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Questions of commands to ClickHouse, each through the limiter like any other request.
 
 use super::Flusher;
+use crate::clickhouse::SinkError;
 use crate::queue::QueueError;
-use crate::runtime::clock::Moment;
-use crate::sink::SinkError;
 
 impl Flusher<'_> {
     /// Asks in the next slot, again only if the proxy's limiter refuses. `None` if a stop was
@@ -33,19 +32,29 @@ impl Flusher<'_> {
         what: &str,
         sql: &str,
     ) -> Result<Result<String, SinkError>, QueueError> {
-        self.limiter.begin(what, Moment::now())?;
+        self.begin(what)?;
         let answer = self.sink.query(sql);
         match &answer {
-            Ok(_) => self.limiter.ended("answered")?,
-            Err(e) if e.used_slot() => {
-                log::warn!("ClickHouse did not answer a command: {e}");
-                self.limiter.ended(e.label())?;
-                if let Some(pause) = e.retry_after() {
-                    self.limiter.put_off(pause);
-                }
+            Ok(_) => {
+                self.stats.flush.answered();
+                self.answered("answered")?;
             }
-            Err(e) => self.account(e)?,
+            Err(e) => self.command_failed(e)?,
         }
         Ok(answer)
+    }
+
+    /// The bookkeeping of a command's request that failed.
+    pub(super) fn command_failed(&mut self, e: &SinkError) -> Result<(), QueueError> {
+        self.stats.flush.query_failed(e.label());
+        if !e.used_slot() {
+            return self.account(e);
+        }
+        log::warn!("ClickHouse did not answer a command: {e}");
+        self.not_answered(e)?;
+        if let Some(pause) = e.retry_after() {
+            self.limiter.put_off(pause);
+        }
+        Ok(())
     }
 }

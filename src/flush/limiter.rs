@@ -144,14 +144,12 @@ pub fn peek(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::DataDir;
+    use crate::queue::fixture::Fixture;
 
     const INTERVAL: Duration = Duration::from_secs(63);
 
     fn with_queue(f: impl FnOnce(&Queue)) {
-        let dir = tempfile::tempdir().unwrap();
-        let queue = Queue::open(DataDir::lock(dir.path()).unwrap()).unwrap();
-        f(&queue);
+        f(Fixture::new().q());
     }
 
     /// A moment on a machine whose clock was never set.

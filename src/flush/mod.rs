@@ -2,44 +2,61 @@
 //!
 //! This file decides what the next request is; `insert.rs` makes an insert and carries out what its
 //! answer asks for. A batch is fixed on disk, with its token and settings, before its first byte is
-//! sent, and after an attempt that may have stored it the same rows go out again under the same token
-//! until ClickHouse has them.
+//! sent. After an attempt that may have stored it `settle.rs` asks ClickHouse for its rows, and it is
+//! acknowledged, or the same rows go out again under the same token, or a person has to look.
 
+mod answers;
 mod ask;
 mod fill;
+mod hold;
+mod horizon;
 mod insert;
+mod known;
 pub mod limiter;
-mod native;
+mod look;
 mod pace;
 mod pack;
 mod question;
+mod refusals;
 mod replay;
+mod sample;
+mod settle;
 mod spool;
+mod status;
 mod tables;
 
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use serde::{Deserialize, Serialize};
 
+use crate::clickhouse::{
+    AllowedDuplicates, BodyLimit, Schema, SchemaState, Scheme, Sink, SinkError, insert_settings,
+};
 use crate::queue::{Batch, PackedFormat, Queue, QueueError, SealBounds};
-use crate::runtime::clock::{Moment, now_ms, rfc3339};
+use crate::runtime::clock::{Moment, now_ms};
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
-use crate::sink::{BodyLimit, Schema, Sink, SinkError, insert_settings};
+pub use answers::{Answered, Answers};
 pub use fill::{Filler, Filling, Wanted};
+pub use hold::Hold;
 use limiter::Limiter;
+pub use look::{Fit, ObjectFound, TablesFound};
 use pace::Pace;
 pub use pack::PackError;
-pub use question::Question;
+pub use question::{Question, Reply};
+use refusals::Refusals;
 pub use replay::Presence;
 pub use spool::Spool;
+pub use status::{FlushStatus, InFlight, Stored, last_stored};
 use tables::{Need, Tables};
 
 /// Names under which the queue keeps what was learnt: the body limit, and ClickHouse's pace.
 const BODY_LIMIT: &str = "body_limit";
 const PACE: &str = "pace";
+
+/// Bytes of a body that its header may take: names and types of nine columns.
+const HEADER_ROOM: u64 = 512;
 
 /// Packing a body once takes at most this part of the time between two requests; it may take a few
 /// tries, most of them while the slot is not free.
@@ -66,29 +83,12 @@ pub struct FlushOptions {
     pub packed_format: PackedFormat,
     /// Whether missing tables are created.
     pub create_tables: bool,
+    /// Tables that are taken though they do not recognise a resend.
+    pub allow_duplicates: AllowedDuplicates,
     /// Longest time a request may take.
     pub request_timeout: Duration,
     /// How long a delivered batch stays on the disk.
     pub keep_delivered: Duration,
-}
-
-/// What the flusher does now, for people.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct FlushStatus {
-    /// Start of the last attempt that was not refused by the limiter, Unix ms.
-    pub last_attempt_ms: Option<u64>,
-    /// How it ended.
-    pub last_outcome: Option<String>,
-    /// When the next request may start, Unix ms.
-    pub next_slot_ms: u64,
-    /// Why inserts are held, if they are.
-    pub hold: Option<String>,
-    /// The largest body that is tried next.
-    pub body_limit: u64,
-    /// How long ClickHouse recognises a resend, in seconds, if this instance alone inserts once a
-    /// slot; `n` instances divide it by `n`. `None` before the tables were checked.
-    #[serde(default)]
-    pub dedup_horizon_s: Option<u64>,
 }
 
 /// The flusher's state.
@@ -106,12 +106,24 @@ pub struct Flusher<'a> {
     shutdown: &'a Shutdown,
     stats: &'a Stats,
     status: &'a Mutex<FlushStatus>,
-    unreachable: u32,
+    refusals: Refusals,
+    /// What holds is the answer to an insert: that the tables are in order does not end it.
+    insert_held: bool,
     /// The batch before was rejected for its data: a second one in a row is no accident.
     rejected_before: bool,
     questions: Receiver<Question>,
     /// One that the proxy's limiter refused: it is asked again.
     question: Option<Question>,
+    /// The slot before was a question's.
+    asked: bool,
+    /// A batch that ClickHouse could not tell of, and when it was asked.
+    unsettled: Option<(u64, Instant)>,
+    /// The batch that may go out by what ClickHouse said, and when that was.
+    vouched: Option<(u64, Instant)>,
+    /// The batch of which ClickHouse said last that it has nothing.
+    absent: Option<u64>,
+    /// Questions for a batch in a row that were not answered.
+    unanswered_questions: u32,
 }
 
 impl<'a> Flusher<'a> {
@@ -129,8 +141,19 @@ impl<'a> Flusher<'a> {
         status: &'a Mutex<FlushStatus>,
     ) -> Result<Flusher<'a>, QueueError> {
         let limiter = Limiter::load(queue, options.interval, &Moment::now())?;
+        status
+            .lock()
+            .expect("BUG: a thread panicked while it told its status")
+            .stored = last_stored(queue)?;
         let place = format!("{} {} {}", options.url, options.database, options.table);
-        let tables = Tables::load(queue, schema, &place, options.create_tables)?;
+        let tables = Tables::load(
+            queue,
+            schema,
+            &place,
+            options.create_tables,
+            options.allow_duplicates.clone(),
+            options.max_rows,
+        )?;
         let mut body_limit: BodyLimit = queue
             .load(BODY_LIMIT)?
             .unwrap_or_else(|| BodyLimit::new(&options.url, options.max_body_bytes));
@@ -148,10 +171,16 @@ impl<'a> Flusher<'a> {
             shutdown,
             stats,
             status,
-            unreachable: 0,
+            refusals: Refusals::default(),
+            insert_held: false,
             rejected_before: false,
             questions: crossbeam_channel::never(),
             question: None,
+            asked: false,
+            unsettled: None,
+            vouched: None,
+            absent: None,
+            unanswered_questions: 0,
         })
     }
 
@@ -177,11 +206,18 @@ impl<'a> Flusher<'a> {
         }
     }
 
-    /// Makes one request, if there is anything to do. Returns whether there was.
+    /// Makes one request, if there is anything to do. Returns whether there was. Questions and inserts
+    /// take turns: commands that ask on and on must not keep rows waiting.
     fn step(&mut self) -> Result<bool, QueueError> {
-        if self.answer_question()? {
-            return Ok(true);
+        if !std::mem::take(&mut self.asked) {
+            self.asked = self.answer_question()?;
+            return Ok(self.asked || self.advance()?);
         }
+        Ok(self.advance()? || self.answer_question()?)
+    }
+
+    /// The next request of the flusher's own.
+    fn advance(&mut self) -> Result<bool, QueueError> {
         let sealed = self.queue.sealed_batch();
         let ambiguous = sealed.as_ref().is_some_and(|b| b.may_be_stored);
         match self.tables.need(ambiguous) {
@@ -193,7 +229,7 @@ impl<'a> Flusher<'a> {
             Need::Check => return self.check_tables().map(|()| true),
             Need::Create { name, sql } => return self.create(&name, &sql).map(|()| true),
             Need::Hold(why) => {
-                self.hold(&why);
+                self.hold(Hold::Tables, &why);
                 // Somebody may have created them: ask again, at the limiter's pace.
                 self.tables.forget()?;
                 return self.check_tables().map(|()| true);
@@ -206,31 +242,20 @@ impl<'a> Flusher<'a> {
                 None => return Ok(false),
             },
         };
-        if self.is_beyond_horizon(&batch) {
-            self.hold(&format!(
-                "batch {} may have been stored at {}, and ClickHouse may have forgotten its token \
-                 since: look whether its {} rows are there, then retry or drop it",
-                batch.seq,
-                rfc3339(batch.ambiguous_ms),
-                batch.rows
-            ));
-            return Ok(false);
+        match self.settle(&batch)? {
+            Some(asked) => Ok(asked),
+            None => self.insert(batch).map(|()| true),
         }
-        self.insert(batch).map(|()| true)
     }
 
-    /// How long ClickHouse recognises a resend: its window, at one insert a slot. An insert adds an
-    /// entry in each partition that it touches, which the window counts on its own.
+    /// How long a token is trusted, with one insert a slot into one partition. What other writers do
+    /// is counted when it matters (`horizon.rs`).
     fn dedup_horizon(&self) -> Option<Duration> {
-        let window = u32::try_from(self.tables.window()?).unwrap_or(u32::MAX);
-        Some(self.options.interval.saturating_mul(window))
-    }
-
-    /// Whether a resend of the batch could be stored again, because it is too long ago that it may
-    /// have been stored.
-    fn is_beyond_horizon(&self, batch: &Batch) -> bool {
-        let since = Duration::from_millis(now_ms().saturating_sub(batch.ambiguous_ms));
-        batch.may_be_stored && self.dedup_horizon().is_some_and(|horizon| since >= horizon)
+        let window = self.tables.window()?;
+        let blocks = window.entries / Scheme::entries(self.tables.known().server.scheme) / 2;
+        let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+        let horizon = self.options.interval.saturating_mul(blocks);
+        Some(window.age.map_or(horizon, |age| horizon.min(age / 2)))
     }
 
     /// Seals and packs a batch while the slot is not free yet, if what waits fills a body anyway.
@@ -249,7 +274,7 @@ impl<'a> Flusher<'a> {
         let max_rows = self.options.max_rows;
         let bounds = SealBounds {
             rows: self.pace.rows(self.options.request_timeout, max_rows),
-            bytes: self.body_limit.limit(),
+            bytes: self.body_limit.limit().saturating_sub(HEADER_ROOM),
         };
         let patience = match self.body_limit.is_settled() {
             // While the limit is searched for, bodies are refused often: packing them is for nothing.
@@ -279,81 +304,57 @@ impl<'a> Flusher<'a> {
     }
 
     fn check_tables(&mut self) -> Result<(), QueueError> {
-        self.limiter.begin("check", Moment::now())?;
+        self.begin("check")?;
         match self.tables.check(&self.sink)? {
-            Ok(state) => {
-                self.limiter.ended("answered")?;
-                if state.missing.is_empty() {
-                    log::info!("the tables exist");
-                    let ambiguous = self.queue.sealed_batch().is_some_and(|b| b.may_be_stored);
-                    // They may exist and yet be others: then the hold stands.
-                    if self.tables.need(ambiguous) == Need::Nothing {
-                        self.unhold();
-                    }
-                } else {
-                    let wait = self.options.interval * (state.missing.len() as u32 + 1);
-                    log::warn!(
-                        "missing in ClickHouse: {}; creating takes one request each, the first \
-                         rows follow in about {}",
-                        state.missing.join(", "),
-                        humantime::format_duration(wait)
-                    );
-                }
-                Ok(())
-            }
+            Ok(state) => self.tables_answered(&state),
             Err(e) => self.query_failed(&e),
         }
     }
 
+    /// A check was answered.
+    fn tables_answered(&mut self, state: &SchemaState) -> Result<(), QueueError> {
+        self.stats.flush.answered();
+        self.answered("answered")?;
+        if !state.problems.is_empty() {
+            // `need` tells them.
+        } else if state.missing.is_empty() {
+            log::info!("the tables exist");
+            let ambiguous = self.queue.sealed_batch().is_some_and(|b| b.may_be_stored);
+            // They may exist and yet be others: then the hold stands.
+            if self.tables.need(ambiguous) == Need::Nothing && !self.insert_held {
+                self.unhold();
+            }
+        } else {
+            let wait = self.options.interval * (state.missing.len() as u32 + 1);
+            log::warn!(
+                "missing in ClickHouse: {}; creating takes one request each, the first \
+                 rows follow in about {}",
+                state.missing.join(", "),
+                humantime::format_duration(wait)
+            );
+        }
+        Ok(())
+    }
+
     fn create(&mut self, name: &str, sql: &str) -> Result<(), QueueError> {
-        self.limiter.begin(name, Moment::now())?;
+        self.begin(name)?;
         match self.sink.query(sql) {
             Ok(_) => {
                 self.tables.created(name);
                 log::info!("created {name}; {} to go", self.tables.missing());
-                self.limiter.ended("created")
+                self.stats.flush.answered();
+                self.answered("created")
             }
             Err(e) => self.query_failed(&e),
         }
     }
 
     fn query_failed(&mut self, e: &SinkError) -> Result<(), QueueError> {
-        self.stats.insert(e.label());
+        self.stats.flush.query_failed(e.label());
         self.account(e)?;
         if e.is_hold() || matches!(e, SinkError::Reject { .. }) {
-            self.hold(&e.to_string());
+            self.hold(Hold::of(e), &e.to_string());
         }
         Ok(())
-    }
-
-    fn hold(&self, why: &str) {
-        let mut status = self.status();
-        if status.hold.as_deref() != Some(why) {
-            log::error!("inserts are held, rows are kept: {why}");
-        }
-        status.hold = Some(why.to_owned());
-        self.stats.hold.set(1);
-    }
-
-    fn unhold(&self) {
-        if self.status().hold.take().is_some() {
-            log::info!("inserts go on");
-        }
-        self.stats.hold.set(0);
-    }
-
-    fn show(&self) {
-        let mut status = self.status();
-        status.last_attempt_ms = self.limiter.last().map(|a| a.start_ms);
-        status.last_outcome = self.limiter.last().and_then(|a| a.outcome.clone());
-        status.next_slot_ms = now_ms() + self.limiter.wait().as_millis() as u64;
-        status.body_limit = self.body_limit.limit();
-        status.dedup_horizon_s = self.dedup_horizon().map(|h| h.as_secs());
-    }
-
-    fn status(&self) -> std::sync::MutexGuard<'_, FlushStatus> {
-        self.status
-            .lock()
-            .expect("BUG: a thread panicked while it told its status")
     }
 }

@@ -5,9 +5,9 @@
 
 use std::io::{self, BufWriter, Write};
 
-use super::native;
 use crate::queue::{BlockHeader, Frame, PackedFormat, QueueError, unpack};
-use crate::rows::{Row, rows};
+use crate::row::native::{self, BlockError};
+use crate::row::read::{Row, rows};
 
 /// Bytes of rows that are sorted at a time. Longer runs gain little: what is alike is near already.
 const RUN_BYTES: usize = 16 << 20;
@@ -27,6 +27,15 @@ pub enum PackError {
     /// A stop was requested.
     #[error("a stop was requested")]
     Stopped,
+}
+
+impl From<BlockError> for PackError {
+    fn from(e: BlockError) -> PackError {
+        match e {
+            BlockError::Write(e) => PackError::Write(e),
+            BlockError::Stopped => PackError::Stopped,
+        }
+    }
 }
 
 /// How rows are packed.

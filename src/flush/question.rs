@@ -3,20 +3,28 @@
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::Flusher;
-use crate::minutes::Span;
+use super::{Flusher, TablesFound};
+use crate::clickhouse::{MinutesQuery, SinkError};
 use crate::queue::QueueError;
-use crate::sink::{MinutesQuery, SinkError};
+use crate::row::minutes::Span;
 
-/// Rows by minute or day, or the words of what went wrong.
-pub type Answer = Result<Vec<(Span, u64)>, String>;
+/// What was found, or the words of what went wrong.
+pub type Reply<T> = Sender<Result<T, String>>;
 
 /// What a command asks of the flusher of a live instance.
-pub struct Question {
-    /// Rows of which times.
-    pub query: MinutesQuery,
-    /// For the answer.
-    pub reply: Sender<Answer>,
+pub enum Question {
+    /// Rows by minute or day.
+    Minutes {
+        /// Rows of which times.
+        query: MinutesQuery,
+        /// For the answer.
+        reply: Reply<Vec<(Span, u64)>>,
+    },
+    /// Do the tables fit?
+    Tables {
+        /// For the answer.
+        reply: Reply<TablesFound>,
+    },
 }
 
 impl Flusher<'_> {
@@ -34,16 +42,27 @@ impl Flusher<'_> {
         else {
             return Ok(false);
         };
-        let query = &question.query;
-        let sql = query.sql(&self.options.database, &self.options.table);
-        let answer = self.ask_once("reconcile", &sql)?;
-        match answer.and_then(|text| query.parse(&text)) {
-            Err(SinkError::Limited { .. }) => self.question = Some(question),
-            answer => {
-                // Nobody waits for it if the command was ended.
-                let _ = question.reply.send(answer.map_err(|e| e.to_string()));
+        let limited = match &question {
+            Question::Minutes { query, reply } => {
+                let sql = query.sql(&self.options.database, &self.options.table);
+                let answer = self.ask_once("reconcile", &sql)?;
+                give(reply, answer.and_then(|text| query.parse(&text)))
             }
+            Question::Tables { reply } => give(reply, self.look_once()?),
+        };
+        if limited {
+            self.question = Some(question);
         }
         Ok(true)
     }
+}
+
+/// Gives the answer, unless the proxy's limiter refused: then it is to be asked again.
+fn give<T>(reply: &Reply<T>, answer: Result<T, SinkError>) -> bool {
+    if matches!(answer, Err(SinkError::Limited { .. })) {
+        return true;
+    }
+    // Nobody waits for it if the command was ended.
+    let _ = reply.send(answer.map_err(|e| e.to_string()));
+    false
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Flusher, LOOK_EVERY, Moment};
+use super::{Flusher, LOOK_EVERY};
+use crate::clickhouse::CountQuery;
 use crate::queue::{Batch, QueueError, unpack};
-use crate::rows::{CONTENT_HASH_SQL, content_hash, rows};
-use crate::sink::SinkError;
+use crate::row::content_hash;
+use crate::row::read::rows;
 
 /// Distinct rows of a batch that are asked for: a query of 40 KiB. A batch of no more is compared
 /// whole; of a larger one, a part of 1 % that is gone is missed once in 10^8.
@@ -51,22 +52,21 @@ impl Flusher<'_> {
     /// [`QueueError`]: the queue failed, or the batch is damaged.
     pub fn presence(&mut self, batch: &Batch) -> Result<Option<Presence>, QueueError> {
         let sample = self.sample(batch)?;
-        let sql = self.presence_query(&sample);
+        let query = CountQuery {
+            hashes: sample.rows.keys().copied().collect(),
+            times: sample.times,
+        };
+        let sql = query.sql(&self.options.database, &self.options.table);
         loop {
             if self.shutdown.wait(self.limiter.wait()) {
                 return Ok(None);
             }
-            self.limiter.begin("count", Moment::now())?;
-            let answer = self.sink.query(&sql).and_then(|text| {
-                parse(&text).ok_or_else(|| SinkError::Hold {
-                    code: None,
-                    words: format!("cannot read the count: {text:?}"),
-                    ambiguous: false,
-                })
-            });
+            self.begin("count")?;
+            let answer = self.sink.query(&sql);
+            let answer = answer.and_then(|text| CountQuery::parse(&text));
             match answer {
                 Ok(have) => {
-                    self.limiter.ended("answered")?;
+                    self.answered("answered")?;
                     let found = sample
                         .rows
                         .iter()
@@ -100,30 +100,10 @@ impl Flusher<'_> {
         }
         Ok(s)
     }
-
-    fn presence_query(&self, sample: &Sample) -> String {
-        let hashes: Vec<String> = sample.rows.keys().map(u64::to_string).collect();
-        let (from, to) = sample.times;
-        format!(
-            "SELECT {CONTENT_HASH_SQL} AS h, count() FROM `{}`.`{}` WHERE timestamp >= toDateTime({from}) \
-             AND timestamp <= toDateTime({to}) AND h IN ({}) GROUP BY h FORMAT TabSeparated",
-            self.options.database,
-            self.options.table,
-            hashes.join(",")
-        )
-    }
 }
 
 struct Sample {
     /// How often each row is in the batch, by its hash.
     rows: BTreeMap<u64, u64>,
     times: (u32, u32),
-}
-
-fn parse(answer: &str) -> Option<BTreeMap<u64, u64>> {
-    let pair = |line: &str| {
-        let (hash, count) = line.split_once('\t')?;
-        Some((hash.parse().ok()?, count.parse().ok()?))
-    };
-    answer.lines().map(pair).collect()
 }

@@ -2,15 +2,31 @@
 
 use std::ops::Range;
 
-use super::{LOST_RANGES, LostRange};
-use crate::queue::{Lane, Queue, QueueError};
-use crate::record::LaneId;
+use serde::{Deserialize, Serialize};
+
+use crate::queue::{LOST_RANGES, Lane, LaneId, LostRange, Queue, QueueError, Trail};
+
+/// How often a partition's log was cut below our next offset, and where reading went on the last time.
+/// Offsets of before are those of another log: they say nothing of this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// How often.
+    pub number: u32,
+    /// Where reading went on.
+    pub at: i64,
+}
 
 /// The lanes of one data dir; each method is [`Queue`]'s of that name.
 #[allow(missing_docs, reason = "described at `Queue`")]
 pub trait Lanes {
     fn installation(&self) -> &str;
-    fn open_lane(&self, topic: &str, partition: i32, start: i64) -> Result<LaneId, QueueError>;
+    fn open_lane_behind(
+        &self,
+        topic: &str,
+        partition: i32,
+        start: i64,
+        trail: Trail,
+    ) -> Result<LaneId, QueueError>;
     fn acknowledge(&self, lane: LaneId, offset: i64) -> Result<(), QueueError>;
     fn end_lane(&self, lane: LaneId) -> Result<(), QueueError>;
     fn hold_lane(&self, lane: LaneId, why: &str) -> Result<(), QueueError>;
@@ -18,12 +34,17 @@ pub trait Lanes {
     fn lane(&self, lane: LaneId) -> Option<Lane>;
     fn tails(&self) -> Vec<Lane>;
     fn eligible_next(&self, topic: &str, partition: i32) -> Result<Option<i64>, QueueError>;
+    fn trail(&self, topic: &str, partition: i32) -> Result<Trail, QueueError>;
     fn sync(&self) -> Result<(), QueueError>;
     fn is_synced(&self) -> bool;
     /// The incarnation (see [`Lane::topic`]) last known of a topic.
     fn incarnation(&self, topic: &str) -> Result<Option<String>, QueueError>;
     /// Keeps it.
     fn keep_incarnation(&self, topic: &str, incarnation: &str) -> Result<(), QueueError>;
+    /// How often the log of a partition was cut, of one incarnation of the topic.
+    fn cut(&self, incarnation: &str, partition: i32) -> Result<Option<Cut>, QueueError>;
+    /// Keeps it.
+    fn keep_cut(&self, incarnation: &str, partition: i32, cut: Cut) -> Result<(), QueueError>;
     /// Keeps a lost range, durably.
     fn record_lost(&self, lost: LostRange) -> Result<(), QueueError>;
 }
@@ -33,8 +54,14 @@ impl Lanes for Queue {
         Queue::installation(self)
     }
 
-    fn open_lane(&self, topic: &str, partition: i32, start: i64) -> Result<LaneId, QueueError> {
-        Queue::open_lane(self, topic, partition, start)
+    fn open_lane_behind(
+        &self,
+        topic: &str,
+        partition: i32,
+        start: i64,
+        trail: Trail,
+    ) -> Result<LaneId, QueueError> {
+        Queue::open_lane_behind(self, topic, partition, start, trail)
     }
 
     fn acknowledge(&self, lane: LaneId, offset: i64) -> Result<(), QueueError> {
@@ -65,6 +92,10 @@ impl Lanes for Queue {
         Queue::eligible_next(self, topic, partition)
     }
 
+    fn trail(&self, topic: &str, partition: i32) -> Result<Trail, QueueError> {
+        Queue::trail(self, topic, partition)
+    }
+
     fn sync(&self) -> Result<(), QueueError> {
         Queue::sync(self)
     }
@@ -79,6 +110,14 @@ impl Lanes for Queue {
 
     fn keep_incarnation(&self, topic: &str, incarnation: &str) -> Result<(), QueueError> {
         self.save(&format!("incarnation of {topic}"), &incarnation)
+    }
+
+    fn cut(&self, incarnation: &str, partition: i32) -> Result<Option<Cut>, QueueError> {
+        self.load(&format!("cuts of {incarnation} {partition}"))
+    }
+
+    fn keep_cut(&self, incarnation: &str, partition: i32, cut: Cut) -> Result<(), QueueError> {
+        self.save(&format!("cuts of {incarnation} {partition}"), &cut)
     }
 
     fn record_lost(&self, lost: LostRange) -> Result<(), QueueError> {

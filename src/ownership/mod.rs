@@ -4,7 +4,7 @@
 //! # The argument
 //! A row is *eligible* for ClickHouse once Kafka acknowledged a commit that covers it, made while
 //! this instance held the partition without a break since it read the row (one lane, see
-//! [`crate::record::LaneId`]).
+//! [`crate::queue::LaneId`]).
 //!
 //! 1. Commits of a partition are serialised by the coordinator, and each starts where the one
 //!    before it ended: reading starts at the committed offset. So each offset is covered first by
@@ -20,23 +20,48 @@
 //!    if the membership was the same before and after (an empty group accepts anything).
 
 mod holder;
+mod incarnation;
 mod lanes;
 #[cfg(test)]
 mod model;
 mod note;
+mod parting;
 mod resolve;
+mod tails;
+mod take;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::BTreeMap;
 
-pub use holder::Ownership;
-pub use lanes::Lanes;
+pub use lanes::{Cut, Lanes};
 pub use note::Note;
 pub use resolve::{Committed, Facts, Resolution, resolve};
 
-use crate::queue::QueueError;
-use crate::record::LaneId;
+use crate::queue::{LaneId, QueueError};
+use crate::record::Mark;
+use watch::Watch;
+
+/// A partition that is held.
+struct Held {
+    lane: LaneId,
+    note: Note,
+}
+
+/// The partitions held now, and the lanes behind them. Lives in the store thread.
+pub struct Ownership<'a, L, G> {
+    queue: &'a L,
+    group: &'a G,
+    topic: String,
+    /// The topic with its id, see [`crate::queue::Lane::topic`].
+    incarnation: String,
+    start_at: StartAt,
+    /// The topic was found to be another one, and the client does not know it yet.
+    recreated: bool,
+    held: BTreeMap<i32, Held>,
+    watch: Watch,
+}
 
 /// One partition's offset to commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +70,8 @@ pub struct OffsetCommit {
     pub partition: i32,
     /// Next offset to read.
     pub offset: i64,
+    /// Leader epoch of the last record below it, if it is known.
+    pub epoch: Option<i32>,
     /// Commit metadata, see [`Note`].
     pub metadata: String,
 }
@@ -58,6 +85,16 @@ pub enum CommitError {
     /// Refused, unanswered, or answered while the membership changed.
     #[error("{0}")]
     Unanswered(String),
+}
+
+/// What came of [`Ownership::commit`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a commit that does not count has to be made again"]
+pub enum CommitOutcome {
+    /// Acknowledged, for so many partitions: their rows are eligible.
+    Acknowledged(usize),
+    /// It does not count: the rows stay a tail, and the next call covers them again.
+    Unacknowledged(CommitError),
 }
 
 /// An error of the coordinator or a broker, in words.
@@ -90,6 +127,32 @@ pub trait Group {
     /// # Errors
     /// [`GroupError`] if the leader cannot be asked now.
     fn watermarks(&self, partition: i32) -> Result<(i64, i64), GroupError>;
+
+    /// The first record of a partition at or behind an offset; `None` at its end. Control records and
+    /// those of compaction are left out.
+    ///
+    /// # Errors
+    /// [`GroupError`] if the leader cannot be asked now.
+    fn first_from(&self, partition: i32, offset: i64) -> Result<Option<Mark>, GroupError>;
+
+    /// [`Group::topic_id`], asked by a client that knows nothing of before, of whatever broker it finds.
+    ///
+    /// # Errors
+    /// The same.
+    fn fresh_topic_id(&self) -> Result<Option<String>, GroupError> {
+        self.topic_id()
+    }
+
+    /// [`Group::watermarks`], asked by a client that knows nothing of before.
+    ///
+    /// # Errors
+    /// The same.
+    fn fresh_watermarks(&self, partition: i32) -> Result<(i64, i64), GroupError> {
+        self.watermarks(partition)
+    }
+
+    /// No records are asked for until the next assignment.
+    fn all_asked(&self) {}
 }
 
 /// What to do with a partition that has neither a local nor a committed offset.
@@ -112,25 +175,9 @@ pub struct Start {
     pub lane: LaneId,
     /// First offset to read.
     pub offset: i64,
+    /// Leader epoch of the last record before it, if it is known: Kafka then tells when the log is cut.
+    pub epoch: Option<i32>,
 }
-
-/// Offsets that Kafka no longer had when we came for them.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct LostRange {
-    /// Kafka topic.
-    pub topic: String,
-    /// Kafka partition.
-    pub partition: i32,
-    /// First offset lost.
-    pub from: i64,
-    /// Offset after the last one lost.
-    pub to: i64,
-    /// When it was noticed, Unix ms.
-    pub noticed_ms: u64,
-}
-
-/// Name under which the queue keeps the list of [`LostRange`]s.
-pub const LOST_RANGES: &str = "lost_ranges";
 
 /// Why partitions cannot be taken.
 #[derive(Debug, thiserror::Error)]

@@ -4,10 +4,12 @@
 //! The coordinator does what the real one does: it checks member and generation of a commit, not who
 //! owns the partition; a member that stops answering is thrown out and does not know; an answer can
 //! get lost after the commit was applied, or the request before. A crash forgets what was not synced,
-//! up to any point since the last sync. Retention may remove what nobody has read.
+//! up to any point since the last sync. Retention may remove what nobody has read. Kafka's log may be
+//! cut, as where a broker lost power, and grow again with other messages at the same offsets.
 //!
 //! After each schedule everyone comes back, reads, commits and flushes in peace. Then every message
-//! is in ClickHouse once, or in a recorded lost range, or in rows held for a person; and **at no time
+//! is in ClickHouse once, or in a recorded lost range, or in rows held for a person, or was cut off the
+//! log; and **at no time
 //! is one there twice**.
 
 use std::cell::{Cell, RefCell};
@@ -19,7 +21,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
-use crate::queue::{Lane, LaneState};
+use crate::queue::{Lane, LaneState, LostRange, Trail};
 
 const INSTANCES: usize = 3;
 const TOPIC: &str = "t";
@@ -52,6 +54,8 @@ enum Op {
     Resolve(usize),
     /// Kafka removes so many of the oldest messages.
     Retention(u8),
+    /// Another leader is chosen, which lacks so many of the newest messages.
+    Elect(u8),
     /// The commit's metadata is lost, as a foreign tool would lose it.
     WipeNote,
 }
@@ -84,6 +88,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => who.clone().prop_map(Op::Notice),
         2 => who.prop_map(Op::Resolve),
         1 => (1..6u8).prop_map(Op::Retention),
+        1 => Just(Op::Elect(0)),
+        2 => (1..12u8).prop_map(Op::Elect),
         1 => Just(Op::WipeNote),
     ]
 }
@@ -92,20 +98,54 @@ fn op() -> impl Strategy<Value = Op> {
 #[derive(Default)]
 struct Broker {
     low: i64,
-    high: i64,
-    committed: Option<(i64, String)>,
+    /// Leader epoch and number of each message, by offset.
+    log: Vec<(i32, i64)>,
+    epoch: i32,
+    produced: i64,
+    /// All messages that were ever at an offset.
+    ever: Vec<(i64, i64)>,
+    /// Messages that were cut off.
+    cut: Vec<i64>,
+    /// With its leader epoch.
+    committed: Option<(i64, Option<i32>, String)>,
     generation: i32,
     /// Members of the current generation.
     members: Vec<usize>,
     owner: Option<usize>,
 }
 
+impl Broker {
+    fn high(&self) -> i64 {
+        self.log.len() as i64
+    }
+
+    fn record(&self, offset: i64) -> Option<Mark> {
+        let (epoch, message) = *self.log.get(offset as usize)?;
+        Some(Mark {
+            offset,
+            epoch,
+            hash: message as u64,
+        })
+    }
+
+    /// What a client learns when it asks for what follows `next`, which it read up to in `epoch`.
+    fn is_truncated(&self, next: i64, epoch: Option<i32>) -> bool {
+        let later = |e: i32| self.log.iter().position(|(of, _)| *of > e);
+        let end = epoch.and_then(later).map_or(self.high(), |at| at as i64);
+        let end = end.max(self.low);
+        end < next || next < self.low
+    }
+}
+
+/// First and next offset of a block, and its messages.
+type Block = (i64, i64, Vec<i64>);
+
 /// What one instance's data dir holds.
 #[derive(Clone, Default)]
 struct Disk {
-    lanes: BTreeMap<LaneId, (Lane, Vec<(i64, i64)>)>,
-    partitions: BTreeMap<i32, i64>,
+    lanes: BTreeMap<LaneId, (Lane, Vec<Block>)>,
     next_lane: u32,
+    cuts: BTreeMap<i32, Cut>,
     lost: Vec<(i64, i64)>,
 }
 
@@ -148,12 +188,17 @@ impl ModelLanes {
         });
     }
 
-    fn append(&self, id: LaneId, first: i64, next: i64) {
+    fn append(&self, id: LaneId, first: i64, records: &[Mark]) {
+        let next = first + records.len() as i64;
+        let messages = records.iter().map(|m| m.hash as i64).collect();
         self.write(|d| {
             let (lane, blocks) = d.lanes.get_mut(&id).expect("an open lane");
             assert_eq!(lane.state, LaneState::Open);
             lane.next = next;
-            blocks.push((first, next));
+            for record in records {
+                lane.trail.push(record.offset, *record);
+            }
+            blocks.push((first, next, messages));
         });
     }
 
@@ -163,10 +208,10 @@ impl ModelLanes {
             let mut sent = Vec::new();
             for (lane, blocks) in d.lanes.values_mut() {
                 let below = lane.eligible;
-                blocks.retain(|(first, next)| {
+                blocks.retain(|(_, next, messages)| {
                     let send = *next <= below;
                     if send {
-                        sent.extend(*first..*next);
+                        sent.extend(messages);
                     }
                     !send
                 });
@@ -184,7 +229,7 @@ impl ModelLanes {
             .lanes
             .values()
             .filter(|(lane, _)| matches!(lane.state, LaneState::Held(_)));
-        held.flat_map(|(_, blocks)| blocks.iter().flat_map(|(a, b)| *a..*b))
+        held.flat_map(|(_, blocks)| blocks.iter().flat_map(|(_, _, messages)| messages.clone()))
             .collect()
     }
 }
@@ -194,12 +239,21 @@ impl Lanes for ModelLanes {
         &self.name
     }
 
-    fn open_lane(&self, topic: &str, partition: i32, start: i64) -> Result<LaneId, QueueError> {
+    fn open_lane_behind(
+        &self,
+        topic: &str,
+        partition: i32,
+        start: i64,
+        trail: Trail,
+    ) -> Result<LaneId, QueueError> {
         Ok(self.write(|d| {
             d.next_lane += 1;
             let id = LaneId(d.next_lane);
-            d.lanes
-                .insert(id, (Lane::new(id, topic, partition, start), Vec::new()));
+            let lane = Lane {
+                trail,
+                ..Lane::new(id, topic, partition, start)
+            };
+            d.lanes.insert(id, (lane, Vec::new()));
             id
         }))
     }
@@ -232,7 +286,7 @@ impl Lanes for ModelLanes {
     }
 
     fn settle(&self, id: LaneId, eligible: i64, drop: Range<i64>) -> Result<bool, QueueError> {
-        let cuts = |(a, b): &(i64, i64)| {
+        let cuts = |(a, b, _): &Block| {
             [eligible, drop.start, drop.end]
                 .iter()
                 .any(|c| a < c && c < b)
@@ -242,7 +296,7 @@ impl Lanes for ModelLanes {
             let Some((lane, blocks)) = disk.lanes.get(&id) else {
                 return Ok(true);
             };
-            let tail = blocks.iter().filter(|(a, _)| *a >= lane.eligible);
+            let tail = blocks.iter().filter(|(a, _, _)| *a >= lane.eligible);
             tail.into_iter().any(cuts)
         };
         if straddles {
@@ -251,10 +305,11 @@ impl Lanes for ModelLanes {
         self.write(|d| {
             let (lane, blocks) = d.lanes.get_mut(&id).expect("checked");
             let from = lane.eligible;
-            blocks.retain(|(a, _)| *a < from || !drop.contains(a));
+            blocks.retain(|(a, _, _)| *a < from || !drop.contains(a));
             lane.eligible = lane.eligible.max(eligible.min(lane.next));
             if drop.end >= lane.next && drop.start < lane.next {
                 lane.next = drop.start.max(lane.eligible);
+                lane.trail = lane.trail.clone().below(lane.next);
             }
         });
         Ok(true)
@@ -272,10 +327,16 @@ impl Lanes for ModelLanes {
             .collect()
     }
 
-    fn eligible_next(&self, _: &str, partition: i32) -> Result<Option<i64>, QueueError> {
+    fn eligible_next(&self, topic: &str, _: i32) -> Result<Option<i64>, QueueError> {
         let disk = self.now.borrow();
-        let live = disk.lanes.values().map(|(l, _)| l.eligible);
-        Ok(live.chain(disk.partitions.get(&partition).copied()).max())
+        let of_log = disk.lanes.values().filter(|(l, _)| l.topic == topic);
+        Ok(of_log.map(|(l, _)| l.eligible).max())
+    }
+
+    fn trail(&self, topic: &str, _: i32) -> Result<Trail, QueueError> {
+        let disk = self.now.borrow();
+        let newest = disk.lanes.values().rfind(|(l, _)| l.topic == topic);
+        Ok(newest.map(|(l, _)| l.trail.clone()).unwrap_or_default())
     }
 
     fn sync(&self) -> Result<(), QueueError> {
@@ -295,7 +356,17 @@ impl Lanes for ModelLanes {
         Ok(())
     }
 
+    fn cut(&self, _: &str, partition: i32) -> Result<Option<Cut>, QueueError> {
+        Ok(self.now.borrow().cuts.get(&partition).copied())
+    }
+
+    fn keep_cut(&self, _: &str, partition: i32, cut: Cut) -> Result<(), QueueError> {
+        self.write(|d| d.cuts.insert(partition, cut));
+        Ok(())
+    }
+
     fn record_lost(&self, lost: LostRange) -> Result<(), QueueError> {
+        assert!(!lost.unsure, "the epochs tell: {lost:?}");
         self.write(|d| d.lost.push((lost.from, lost.to)));
         self.sync()
     }
@@ -324,7 +395,7 @@ impl Group for Member {
             return Err(CommitError::Unanswered("illegal generation".into()));
         }
         for o in offsets {
-            broker.committed = Some((o.offset, o.metadata.clone()));
+            broker.committed = Some((o.offset, o.epoch, o.metadata.clone()));
         }
         match fate {
             Fate::AnswerLost => Err(lost()),
@@ -334,12 +405,13 @@ impl Group for Member {
 
     fn committed(&self, _: &[i32]) -> Result<BTreeMap<i32, Committed>, GroupError> {
         let broker = self.broker.borrow();
-        let last = broker.committed.iter().map(|(offset, text)| {
+        let last = broker.committed.iter().map(|(offset, epoch, text)| {
             let note = Note::parse(text);
             (
                 0,
                 Committed {
                     offset: *offset,
+                    epoch: *epoch,
                     note,
                 },
             )
@@ -353,7 +425,12 @@ impl Group for Member {
 
     fn watermarks(&self, _: i32) -> Result<(i64, i64), GroupError> {
         let broker = self.broker.borrow();
-        Ok((broker.low, broker.high))
+        Ok((broker.low, broker.high()))
+    }
+
+    fn first_from(&self, _: i32, offset: i64) -> Result<Option<Mark>, GroupError> {
+        let broker = self.broker.borrow();
+        Ok(broker.record(offset.max(broker.low)))
     }
 }
 
@@ -370,14 +447,15 @@ struct Instance {
     group: &'static Member,
     ownership: Ownership<'static, ModelLanes, Member>,
     /// Where it reads, if it believes to hold the partition.
-    at: Option<(LaneId, i64)>,
+    at: Option<(LaneId, i64, Option<i32>)>,
 }
 
 struct World {
     broker: Rc<RefCell<Broker>>,
     instances: Vec<Instance>,
     clickhouse: BTreeMap<i64, u32>,
-    /// Removed by retention before the group's first commit: nobody can know that they were there.
+    /// Removed by retention before the group's first commit of their leader's epoch: nobody can know
+    /// that they were there.
     unknown: Vec<i64>,
 }
 
@@ -414,7 +492,7 @@ impl World {
 
     fn step(&mut self, op: &Op) {
         match *op {
-            Op::Produce(n) => self.broker.borrow_mut().high += i64::from(n),
+            Op::Produce(n) => self.produce(n),
             Op::Give(i) => self.give(i),
             Op::Keep => self.keep(),
             Op::Read(i, n) => self.read(i, i64::from(n)),
@@ -446,20 +524,42 @@ impl World {
             }
             Op::Retention(n) => {
                 let mut b = self.broker.borrow_mut();
-                let low = (b.low + i64::from(n)).min(b.high);
-                if b.committed.is_none() {
-                    self.unknown.extend(b.low..low);
-                }
+                let low = (b.low + i64::from(n)).min(b.high());
+                // Nor can anybody know of those that took the place of others that were read.
+                let read = b.committed.as_ref().map(|(_, epoch, _)| *epoch);
+                let gone = b.log[b.low as usize..low as usize].iter();
+                let unseen = gone.filter(|(epoch, _)| read.is_none_or(|e| e < Some(*epoch)));
+                self.unknown.extend(unseen.map(|(_, message)| message));
                 b.low = low;
             }
+            Op::Elect(n) => {
+                let mut b = self.broker.borrow_mut();
+                b.epoch += 1;
+                let left = (b.high() - i64::from(n)).max(b.low) as usize;
+                let gone = b.log.split_off(left);
+                b.cut.extend(gone.iter().map(|(_, message)| message));
+            }
             Op::WipeNote => {
-                if let Some((_, note)) = &mut self.broker.borrow_mut().committed {
+                let mut b = self.broker.borrow_mut();
+                // Of a log that was cut only the note tells in which of the two an offset lies.
+                let whole = b.epoch == 0;
+                if let Some((_, _, note)) = b.committed.as_mut().filter(|_| whole) {
                     note.clear();
                 }
             }
         }
         for (message, count) in &self.clickhouse {
             assert_eq!(*count, 1, "message {message} is stored twice after {op:?}");
+        }
+    }
+
+    fn produce(&mut self, n: u8) {
+        let mut b = self.broker.borrow_mut();
+        for _ in 0..n {
+            let (offset, epoch, message) = (b.high(), b.epoch, b.produced);
+            b.log.push((epoch, message));
+            b.ever.push((offset, message));
+            b.produced += 1;
         }
     }
 
@@ -485,7 +585,10 @@ impl World {
         self.join(i);
         let new = &mut self.instances[i];
         match new.ownership.assign(&[0], 0) {
-            Ok(starts) => new.at = Some((starts[0].lane, starts[0].offset)),
+            Ok(starts) => {
+                let s = starts[0];
+                new.at = Some((s.lane, s.offset, s.epoch));
+            }
             Err(AssignError::Group(_)) => {
                 // The real one tries again; here the group gives the partition away.
                 self.broker.borrow_mut().owner = None;
@@ -539,30 +642,29 @@ impl World {
     }
 
     fn read(&mut self, i: usize, n: i64) {
-        let (low, high) = {
-            let b = self.broker.borrow();
-            (b.low, b.high)
-        };
         let instance = &mut self.instances[i];
         if instance.life != Life::Running {
             return;
         }
-        let Some((lane, at)) = instance.at else {
+        let Some((lane, at, epoch)) = instance.at else {
             return;
         };
-        if at < low {
+        if self.broker.borrow().is_truncated(at, epoch) {
             // Out of range: after a commit the partition is taken anew where Kafka has records.
             self.sync_and_commit(i);
             let instance = &mut self.instances[i];
-            if let Ok(starts) = instance.ownership.reposition(0) {
-                instance.at = starts.first().map(|s| (s.lane, s.offset));
+            instance.ownership.release(&[0]).unwrap();
+            instance.at = None;
+            if let Ok(starts) = instance.ownership.assign(&[0], 0) {
+                instance.at = starts.first().map(|s| (s.lane, s.offset, s.epoch));
             }
             return;
         }
-        let next = (at + n).min(high);
-        if next > at {
-            instance.lanes.append(lane, at, next);
-            instance.at = Some((lane, next));
+        let b = self.broker.borrow();
+        let records: Vec<Mark> = (at..at + n).map_while(|o| b.record(o)).collect();
+        if let Some(last) = records.last() {
+            instance.lanes.append(lane, at, &records);
+            instance.at = Some((lane, last.offset + 1, Some(last.epoch)));
         }
     }
 
@@ -625,14 +727,17 @@ impl World {
                 "a tail nobody resolves: {tails:?}"
             );
         }
+        let b = self.broker.borrow();
         let mut excused = self.unknown.clone();
+        excused.extend(&b.cut);
         for instance in &self.instances {
             excused.extend(instance.lanes.held());
             let disk = instance.lanes.now.borrow();
-            excused.extend(disk.lost.iter().flat_map(|(a, b)| *a..*b));
+            let lost = |offset: &i64| disk.lost.iter().any(|(a, b)| (a..b).contains(&offset));
+            let of_lost = b.ever.iter().filter(|(offset, _)| lost(offset));
+            excused.extend(of_lost.map(|(_, message)| message));
         }
-        let high = self.broker.borrow().high;
-        for message in 0..high {
+        for message in 0..b.produced {
             let stored = self.clickhouse.get(&message).copied().unwrap_or(0);
             assert!(
                 stored == 1 || (stored == 0 && excused.contains(&message)),
@@ -646,7 +751,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(3000),
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/regressions/ownership.txt"))),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/corpus/regressions/ownership.txt"))),
         ..ProptestConfig::default()
     })]
 

@@ -17,7 +17,8 @@ pub struct Note {
     /// Installation id of the committing instance.
     pub owner: String,
     /// Kafka's id of the topic that the commit is for, if it was known: a topic that was deleted and
-    /// created again has the same name and another id.
+    /// created again has the same name and another id. Behind `#` the number of cuts, see
+    /// [`Cut`](super::Cut).
     pub topic_id: Option<String>,
     /// For each former owner, the committed offset at which another instance took over from it.
     pub former: BTreeMap<String, i64>,

@@ -7,7 +7,7 @@
 //! |                          | nothing of us                | dropped: another instance has them |
 //! |                          | nothing that can be trusted  | held for a person                |
 //! | at or above it           | (assigned) Kafka has them    | dropped, and read again          |
-//! |                          | (assigned) Kafka lost some   | claimed: committed first of all  |
+//! |                          | (assigned) Kafka lost some, or has others in their place | claimed: committed first of all |
 //! |                          | (not assigned)               | they wait                        |
 
 use super::note::Note;
@@ -17,6 +17,8 @@ use super::note::Note;
 pub struct Committed {
     /// The offset.
     pub offset: i64,
+    /// Leader epoch of the last record below it, if it was told.
+    pub epoch: Option<i32>,
     /// Its note; `None` if the metadata is not a note.
     pub note: Option<Note>,
 }
@@ -29,6 +31,8 @@ pub struct Facts<'a> {
     pub committed: Option<&'a Committed>,
     /// Lowest offset that Kafka still has, if the partition is assigned to us now.
     pub low: Option<i64>,
+    /// From here on Kafka's log has other records than those that were read, if it was cut.
+    pub parted: Option<i64>,
 }
 
 /// The outcome for one tail `[eligible, next)`.
@@ -69,9 +73,18 @@ pub fn resolve(eligible: i64, next: i64, facts: &Facts<'_>) -> Resolution {
     }
     let above = eligible.max(committed);
     if next > above {
+        let is_parted = facts.parted.is_some_and(|at| at < next);
+        let is_foreign = facts.committed.is_some_and(|c| c.note.is_none());
         match facts.low {
             None => {}
-            Some(low) if low > above => out.claim = Some(next),
+            // Offsets were lowered where the log was cut: only a note tells whether they were already.
+            Some(low) if low <= above && is_parted && is_foreign => {
+                out.hold = Some(format!(
+                    "offsets {above}..{next}: Kafka's log was cut since, and the last commit carries no \
+                     note of this program"
+                ));
+            }
+            Some(low) if low > above || is_parted => out.claim = Some(next),
             // `drop` ends where this begins, or is empty.
             Some(_) => {
                 let start = if out.drop.is_empty() {
@@ -116,6 +129,7 @@ mod tests {
     fn committed(offset: i64, owner: &str, former: &[(&str, i64)], cut: bool) -> Committed {
         Committed {
             offset,
+            epoch: None,
             note: Some(Note {
                 owner: owner.into(),
                 topic_id: None,
@@ -133,6 +147,7 @@ mod tests {
                 me: "me",
                 committed: c,
                 low,
+                parted: None,
             },
         )
     }
@@ -163,6 +178,7 @@ mod tests {
         for c in [
             Committed {
                 offset: 50,
+                epoch: None,
                 note: None,
             },
             committed(50, "other", &[], true),

@@ -2,15 +2,26 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::*;
-use crate::queue::{DataDir, LaneState, PackedBlock, Queue};
+use crate::queue::fixture::{Fixture, block};
+use crate::queue::{LOST_RANGES, LaneState, LostRange, PackedBlock, Queue};
 
 /// Kafka as far as ownership asks it, with one partition.
 struct Kafka {
     committed: RefCell<Option<Committed>>,
     watermarks: (i64, i64),
     topic_id: Option<&'static str>,
+    /// Its leader epochs, each with its first offset.
+    epochs: &'static [(i32, i64)],
+}
+
+/// A record of a log, which differs from those of other epochs.
+fn record(epochs: &[(i32, i64)], offset: i64) -> Mark {
+    let of = epochs.iter().rev().find(|(_, first)| *first <= offset);
+    let epoch = of.map_or(0, |(epoch, _)| *epoch);
+    Mark::of(offset, epoch, 0, &epoch.to_le_bytes())
 }
 
 impl Group for Kafka {
@@ -18,6 +29,7 @@ impl Group for Kafka {
         let o = &offsets[0];
         *self.committed.borrow_mut() = Some(Committed {
             offset: o.offset,
+            epoch: o.epoch,
             note: Note::parse(&o.metadata),
         });
         Ok(())
@@ -39,6 +51,12 @@ impl Group for Kafka {
     fn watermarks(&self, _: i32) -> Result<(i64, i64), GroupError> {
         Ok(self.watermarks)
     }
+
+    fn first_from(&self, _: i32, offset: i64) -> Result<Option<Mark>, GroupError> {
+        let (low, high) = self.watermarks;
+        let at = offset.max(low);
+        Ok((at < high).then(|| record(self.epochs, at)))
+    }
 }
 
 fn kafka(topic_id: &'static str, low: i64, high: i64) -> Kafka {
@@ -46,12 +64,12 @@ fn kafka(topic_id: &'static str, low: i64, high: i64) -> Kafka {
         committed: RefCell::new(None),
         watermarks: (low, high),
         topic_id: Some(topic_id),
+        epochs: &[],
     }
 }
 
 fn with_queue(f: impl FnOnce(&Queue)) {
-    let dir = tempfile::tempdir().unwrap();
-    f(&Queue::open(DataDir::lock(dir.path()).unwrap()).unwrap());
+    f(Fixture::new().q());
 }
 
 fn take(queue: &Queue, kafka: &Kafka) -> Start {
@@ -64,19 +82,18 @@ fn earlier_run(queue: &Queue, kafka: &Kafka, first: i64, next: i64, commit: bool
     let mut ownership = Ownership::new(queue, kafka, "t", StartAt::Earliest);
     let start = ownership.assign(&[0], 0).unwrap()[0];
     let block = PackedBlock {
-        first,
         next,
-        rows: 1,
-        raw_len: 1,
-        frame: vec![1],
-        minutes: [0].into_iter().collect(),
-        appended_ms: 1,
-        quarantined: Vec::new(),
+        last: Some(record(kafka.epochs, next - 1)),
+        ..block(first, 1)
     };
     assert!(queue.append(start.lane, &block).unwrap());
     queue.sync().unwrap();
     if commit {
-        ownership.commit().unwrap().unwrap();
+        let outcome = ownership.commit().unwrap();
+        assert!(
+            matches!(outcome, CommitOutcome::Acknowledged(_)),
+            "{outcome:?}"
+        );
     }
     ownership.release(&[0]).unwrap();
 }
@@ -137,6 +154,7 @@ fn an_offset_set_back_by_an_operator_doubles_nothing() {
         earlier_run(queue, &kafka, 0, 10, true);
         let reset = Committed {
             offset: 3,
+            epoch: None,
             note: None,
         };
         *kafka.committed.borrow_mut() = Some(reset);
@@ -151,6 +169,7 @@ fn an_offset_set_forward_by_an_operator_is_obeyed_and_what_it_skips_is_recorded(
         earlier_run(queue, &kafka, 0, 10, true);
         let reset = Committed {
             offset: 20,
+            epoch: None,
             note: None,
         };
         *kafka.committed.borrow_mut() = Some(reset);
@@ -177,15 +196,370 @@ fn a_topic_recreated_while_it_is_read_is_noticed() {
             fn watermarks(&self, p: i32) -> Result<(i64, i64), GroupError> {
                 self.0.watermarks(p)
             }
+            fn first_from(&self, p: i32, offset: i64) -> Result<Option<Mark>, GroupError> {
+                self.0.first_from(p, offset)
+            }
         }
         let group = Changing(kafka("", 0, 50), &id);
         let mut ownership = Ownership::new(queue, &group, "t", StartAt::Earliest);
         let before = ownership.assign(&[0], 0).unwrap()[0];
         assert!(!ownership.topic_was_recreated().unwrap());
         *id.borrow_mut() = "new";
+        assert!(!ownership.topic_was_recreated().unwrap());
+        assert!(ownership.is_in_doubt());
         assert!(ownership.topic_was_recreated().unwrap());
-        let after = ownership.reposition(0).unwrap()[0];
+        ownership.release(&[0]).unwrap();
+        let after = ownership.assign(&[0], 0).unwrap()[0];
         assert_ne!(after.lane, before.lane);
         assert_eq!(after.offset, 0);
+        // Found at an assignment, it is told as well: the client has to be made anew, or it waits for
+        // leaders of the epochs that it knows.
+        assert!(!ownership.topic_was_recreated().unwrap());
+        *id.borrow_mut() = "newer";
+        ownership.release(&[0]).unwrap();
+        ownership.assign(&[0], 0).unwrap();
+        assert!(ownership.topic_was_recreated().unwrap());
+        assert!(!ownership.topic_was_recreated().unwrap());
+    });
+}
+
+/// Kafka's topic id and log, each of which may be another one at the next question.
+struct Mixed {
+    kafka: RefCell<Kafka>,
+    /// What brokers tell, each once.
+    ids: RefCell<Vec<&'static str>>,
+}
+
+impl Group for Mixed {
+    fn commit(&self, offsets: &[OffsetCommit]) -> Result<(), CommitError> {
+        self.kafka.borrow().commit(offsets)
+    }
+    fn committed(&self, p: &[i32]) -> Result<BTreeMap<i32, Committed>, GroupError> {
+        self.kafka.borrow().committed(p)
+    }
+    fn topic_id(&self) -> Result<Option<String>, GroupError> {
+        match self.ids.borrow_mut().pop() {
+            Some(id) => Ok(Some(id.to_owned())),
+            None => self.kafka.borrow().topic_id(),
+        }
+    }
+    fn watermarks(&self, p: i32) -> Result<(i64, i64), GroupError> {
+        self.kafka.borrow().watermarks(p)
+    }
+    fn first_from(&self, p: i32, offset: i64) -> Result<Option<Mark>, GroupError> {
+        self.kafka.borrow().first_from(p, offset)
+    }
+}
+
+/// A broker that lags behind tells the id that the topic had once.
+#[test]
+fn a_former_topic_id_that_one_broker_tells_is_not_believed() {
+    with_queue(|queue| {
+        let group = Mixed {
+            kafka: RefCell::new(kafka("now", 0, 50)),
+            ids: RefCell::default(),
+        };
+        earlier_run(queue, &group.kafka.borrow(), 0, 10, true);
+        group.ids.borrow_mut().push("former");
+        let mut ownership = Ownership::new(queue, &group, "t", StartAt::Earliest);
+        assert_eq!(ownership.assign(&[0], 0).unwrap()[0].offset, 10);
+        for _ in 0..3 {
+            group.ids.borrow_mut().push("former");
+            assert!(!ownership.topic_was_recreated().unwrap());
+            assert!(!ownership.topic_was_recreated().unwrap());
+        }
+        assert!(!ownership.is_in_doubt());
+    });
+}
+
+/// As when a cluster is put back from a copy: also where epochs repeat and it has grown since.
+#[test]
+fn a_log_without_what_was_read_is_noticed_at_the_second_look() {
+    for put_back in [
+        kafka("id", 0, 5),
+        Kafka {
+            epochs: &[(0, 0), (1, 5)],
+            ..kafka("id", 0, 1000)
+        },
+    ] {
+        with_queue(|queue| {
+            let group = Mixed {
+                kafka: RefCell::new(kafka("id", 0, 50)),
+                ids: RefCell::default(),
+            };
+            earlier_run(queue, &group.kafka.borrow(), 0, 10, true);
+            let mut ownership = Ownership::new(queue, &group, "t", StartAt::Earliest);
+            ownership.assign(&[0], 0).unwrap();
+            let mut look = || {
+                let gone = ownership
+                    .logs_without_ours(Duration::from_secs(60), 0)
+                    .unwrap();
+                (gone, ownership.is_in_doubt())
+            };
+            assert_eq!(look(), (vec![], false));
+            let before = group.kafka.replace(put_back);
+            assert_eq!(look(), (vec![], true));
+            // A broker that lagged behind.
+            let put_back = group.kafka.replace(before);
+            assert_eq!(look(), (vec![], false));
+            group.kafka.replace(put_back);
+            assert_eq!(look(), (vec![], true));
+            assert_eq!(look(), (vec![0], false));
+        });
+    }
+}
+
+/// Reading went on among the new records, which are there: what was not read below them is named.
+#[test]
+fn what_is_not_read_of_a_log_that_was_put_back_and_grew_under_the_reader_is_named() {
+    with_queue(|queue| {
+        let group = Mixed {
+            kafka: RefCell::new(kafka("id", 0, 50)),
+            ids: RefCell::default(),
+        };
+        let mut ownership = Ownership::new(queue, &group, "t", StartAt::Earliest);
+        let lane = ownership.assign(&[0], 0).unwrap()[0].lane;
+        let read = |kafka: &Kafka, first: i64, next: i64| {
+            let block = PackedBlock {
+                next,
+                last: Some(record(kafka.epochs, next - 1)),
+                ..block(first, 1)
+            };
+            assert!(queue.append(lane, &block).unwrap());
+        };
+        let long = Duration::from_secs(60);
+        read(&group.kafka.borrow(), 0, 10);
+        assert_eq!(ownership.logs_without_ours(long, 0).unwrap(), [0; 0]);
+        let put_back = Kafka {
+            epochs: &[(0, 0), (1, 5)],
+            ..kafka("id", 0, 1000)
+        };
+        group.kafka.replace(put_back);
+        read(&group.kafka.borrow(), 10, 20);
+        assert_eq!(ownership.logs_without_ours(long, 0).unwrap(), [0; 0]);
+        assert!(ownership.is_in_doubt() && lost(queue).is_empty());
+        for _ in 0..2 {
+            assert_eq!(ownership.logs_without_ours(long, 0).unwrap(), [0; 0]);
+            let [(from, to)] = lost(queue)[..] else {
+                panic!("{:?}", lost(queue))
+            };
+            assert!(from <= 5 && (10..20).contains(&to), "{from}..{to}");
+        }
+        assert!(!ownership.is_in_doubt());
+    });
+}
+
+/// The log was cut to 900 and grew to 1100, in the time between two runs.
+fn cut_and_grown(committed: RefCell<Option<Committed>>) -> Kafka {
+    Kafka {
+        committed,
+        epochs: &[(0, 0), (2, 900)],
+        ..kafka("t", 0, 1100)
+    }
+}
+
+#[test]
+fn what_was_overwritten_in_a_log_that_was_cut_is_read() {
+    with_queue(|queue| {
+        let old = kafka("t", 0, 1000);
+        earlier_run(queue, &old, 0, 1000, true);
+        let new = cut_and_grown(old.committed);
+        let start = take(queue, &new);
+        assert_eq!(start.offset, 900);
+        // It stays so, though nothing was read of it, and for an instance that was never here.
+        assert_eq!(take(queue, &new).offset, 900);
+        with_queue(|other| assert_eq!(take(other, &new).offset, 900));
+        assert_eq!(lost(queue), []);
+    });
+}
+
+#[test]
+fn an_instance_that_never_read_it_finds_the_cut_by_the_epoch_of_the_commit() {
+    with_queue(|queue| {
+        let old = kafka("t", 0, 1000);
+        earlier_run(queue, &old, 0, 1000, true);
+        let new = cut_and_grown(old.committed);
+        with_queue(|other| assert_eq!(take(other, &new).offset, 900));
+        // The one that did goes by what the other one has read since.
+        let now = Committed {
+            offset: 950,
+            epoch: Some(2),
+            ..new.committed.take().unwrap()
+        };
+        *new.committed.borrow_mut() = Some(now);
+        assert_eq!(take(queue, &new).offset, 950);
+    });
+}
+
+#[test]
+fn rows_without_a_commit_whose_records_were_overwritten_are_claimed() {
+    with_queue(|queue| {
+        let old = kafka("t", 0, 1000);
+        earlier_run(queue, &old, 0, 1000, false);
+        assert!(!queue.has_eligible());
+        assert_eq!(take(queue, &cut_and_grown(old.committed)).offset, 900);
+        assert!(queue.has_eligible(), "{:?}", queue.tails());
+    });
+}
+
+#[test]
+fn where_a_log_ends_below_ours_reading_goes_on_at_its_end_whatever_it_grows_to() {
+    with_queue(|queue| {
+        let mut kafka = kafka("t", 0, 1000);
+        earlier_run(queue, &kafka, 0, 1000, true);
+        kafka.watermarks = (0, 900);
+        assert_eq!(take(queue, &kafka).offset, 900);
+        kafka.watermarks = (0, 950);
+        assert_eq!(take(queue, &kafka).offset, 900);
+        assert_eq!(lost(queue), []);
+    });
+}
+
+#[test]
+fn an_offset_set_beyond_the_end_is_lowered_to_it_and_names_what_it_skips_once() {
+    with_queue(|queue| {
+        let mut kafka = kafka("t", 0, 50);
+        earlier_run(queue, &kafka, 0, 10, true);
+        *kafka.committed.borrow_mut() = Some(Committed {
+            offset: 5000,
+            epoch: None,
+            note: None,
+        });
+        assert_eq!(take(queue, &kafka).offset, 50);
+        kafka.watermarks = (0, 60);
+        assert_eq!(take(queue, &kafka).offset, 50);
+        assert_eq!(lost(queue), [(10, 50)]);
+    });
+}
+
+#[test]
+fn what_cannot_be_told_of_a_log_put_back_from_a_copy_is_named_and_not_read() {
+    with_queue(|queue| {
+        let kafka = kafka("t", 0, 1000);
+        earlier_run(queue, &kafka, 0, 1000, true);
+        // As from a copy that ended somewhere below, and grew again under a leader of the same epoch.
+        struct Copied(Kafka);
+        impl Group for Copied {
+            fn commit(&self, offsets: &[OffsetCommit]) -> Result<(), CommitError> {
+                self.0.commit(offsets)
+            }
+            fn committed(&self, p: &[i32]) -> Result<BTreeMap<i32, Committed>, GroupError> {
+                self.0.committed(p)
+            }
+            fn topic_id(&self) -> Result<Option<String>, GroupError> {
+                self.0.topic_id()
+            }
+            fn watermarks(&self, p: i32) -> Result<(i64, i64), GroupError> {
+                self.0.watermarks(p)
+            }
+            fn first_from(&self, p: i32, offset: i64) -> Result<Option<Mark>, GroupError> {
+                let found = self.0.first_from(p, offset)?;
+                Ok(found.map(|m| Mark { hash: 7, ..m }))
+            }
+        }
+        let copied = Copied(kafka);
+        for _ in 0..2 {
+            let mut ownership = Ownership::new(queue, &copied, "t", StartAt::Earliest);
+            assert_eq!(ownership.assign(&[0], 0).unwrap()[0].offset, 999);
+            ownership.release(&[0]).unwrap();
+        }
+        assert_eq!(lost(queue), [(0, 999)]);
+    });
+}
+
+#[test]
+fn a_lane_begun_while_the_topics_id_was_not_known_keeps_its_place() {
+    with_queue(|queue| {
+        let unknown = || Kafka {
+            topic_id: None,
+            ..kafka("", 0, 50)
+        };
+        earlier_run(queue, &unknown(), 0, 10, true);
+        // The group's offsets are gone, and the id is known now.
+        assert_eq!(take(queue, &kafka("t", 0, 50)).offset, 10);
+        with_queue(|queue| {
+            earlier_run(queue, &unknown(), 0, 10, true);
+            let another = Kafka {
+                epochs: &[(5, 0)],
+                ..kafka("t", 0, 50)
+            };
+            assert_eq!(
+                take(queue, &another).offset,
+                0,
+                "it was created again meanwhile"
+            );
+        });
+    });
+}
+
+#[test]
+fn brokers_that_stop_telling_the_topics_id_change_nothing() {
+    with_queue(|queue| {
+        let known = kafka("t", 0, 50);
+        earlier_run(queue, &known, 0, 10, true);
+        let silent = Kafka {
+            topic_id: None,
+            ..kafka("", 0, 50)
+        };
+        assert_eq!(take(queue, &silent).offset, 10);
+    });
+}
+
+#[test]
+fn a_topic_created_again_while_its_id_cannot_be_asked_for_is_read_once() {
+    with_queue(|queue| {
+        let old = kafka("old", 0, 50);
+        earlier_run(queue, &old, 0, 10, true);
+        let new = Kafka {
+            committed: old.committed,
+            ..kafka("new", 0, 5)
+        };
+        /// Does not answer the first time that it is asked for the id.
+        struct Busy(Kafka, RefCell<bool>);
+        impl Group for Busy {
+            fn commit(&self, offsets: &[OffsetCommit]) -> Result<(), CommitError> {
+                self.0.commit(offsets)
+            }
+            fn committed(&self, p: &[i32]) -> Result<BTreeMap<i32, Committed>, GroupError> {
+                self.0.committed(p)
+            }
+            fn topic_id(&self) -> Result<Option<String>, GroupError> {
+                match self.1.replace(false) {
+                    true => Err(GroupError("no answer in time".into())),
+                    false => self.0.topic_id(),
+                }
+            }
+            fn watermarks(&self, p: i32) -> Result<(i64, i64), GroupError> {
+                self.0.watermarks(p)
+            }
+            fn first_from(&self, p: i32, offset: i64) -> Result<Option<Mark>, GroupError> {
+                self.0.first_from(p, offset)
+            }
+        }
+        let busy = Busy(new, RefCell::new(true));
+        let mut ownership = Ownership::new(queue, &busy, "t", StartAt::Earliest);
+        let refused = ownership.assign(&[0], 0);
+        assert!(
+            matches!(refused, Err(AssignError::Group(_))),
+            "{refused:?}: it would be taken for the old topic, whose log was cut"
+        );
+        let start = ownership.assign(&[0], 0).unwrap()[0];
+        assert_eq!(start.offset, 0);
+        let lane = queue.lane(start.lane).unwrap();
+        assert_eq!(lane.topic, "t@new");
+    });
+}
+
+#[test]
+fn what_retention_took_of_a_topic_created_again_before_it_was_read_is_named() {
+    with_queue(|queue| {
+        let old = kafka("old", 0, 50);
+        earlier_run(queue, &old, 0, 10, true);
+        let new = Kafka {
+            committed: old.committed,
+            ..kafka("new", 7, 20)
+        };
+        assert_eq!(take(queue, &new).offset, 7);
+        assert_eq!(lost(queue), [(0, 7)]);
     });
 }

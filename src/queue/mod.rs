@@ -3,13 +3,15 @@
 //! ```text
 //! DATA_DIR/lock                flock of the one owner
 //! DATA_DIR/control.sock        Unix socket of a live instance
-//! DATA_DIR/synced              number of the last sync (high_water.rs)
+//! DATA_DIR/synced              number of the last sync (disk/last_sync.rs)
+//! DATA_DIR/history             the last day for the charts (observe/history), no part of the queue
 //! DATA_DIR/queue/              sled, with these trees:
 //!   meta        name                    -> JSON   format, installation, counters, limiter, ...
 //!   lanes       lane u32                -> JSON   Lane
-//!   blocks      lane u32 ++ first u64   -> block  (layout.rs)
+//!   blocks      lane u32 ++ first u64   -> block  (format/block.rs)
+//!   parts       block's key ++ u16      -> bytes  of a large block (disk/parts.rs)
 //!   batches     seq u64                 -> JSON   Batch
-//!   quarantine  lane u32 ++ offset u64  -> JSON   and masked bytes (quarantine.rs)
+//!   quarantine  lane u32 ++ offset u64  -> JSON   and masked bytes (quarantine/)
 //!   partitions  topic ++ 0 ++ partition -> JSON   next eligible offset, kept after its lanes
 //!   counts      partition ++ hour       -> rows by minute of their time (counts/)
 //! ```
@@ -19,34 +21,17 @@
 //! not an fsync) **and** an fsync of sled's own file. Any write or sync error poisons the queue:
 //! every later call fails, the process ends, and what was not committed is read again.
 
-mod ahead;
-mod append;
-mod batch;
-mod batches;
-mod body;
-mod cache;
-mod compact;
+mod change;
 mod counts;
-mod dir;
-mod error;
-mod export;
-mod fences;
-mod heads;
-mod high_water;
-mod keep;
-mod lane;
-mod lanes;
-pub mod layout;
+mod disk;
+mod drain;
+mod fill;
+mod format;
 mod open;
-mod origin;
-mod plan;
 mod quarantine;
-mod records;
-mod renew;
-pub mod repair;
+mod rescue;
 mod summary;
-mod trees;
-mod verify;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -58,39 +43,54 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use ahead::Ahead;
-pub use append::PackedBlock;
-pub use batch::{Batch, BatchState, Packed, PackedFormat, Range};
-pub use body::{Body, Frame};
 pub use counts::{COUNTS_FORMAT, Counted, Counts, PartitionCounts, Spans, Tally};
-pub use dir::{DataDir, LOCK_FILE, Owned, QUEUE_DIR, SOCKET_FILE};
-pub use error::QueueError;
-pub use export::{Exported, Selection, What, export, export_to_file};
-pub use high_water::HIGH_WATER_FILE;
-pub use lane::{Lane, LaneState};
-pub use layout::BlockHeader;
-pub use origin::Adopted;
-pub use plan::{Plan, SealBounds};
+pub use disk::dir::{DataDir, HISTORY_FILE, LOCK_FILE, Owned, QUEUE_DIR, SOCKET_FILE};
+pub use disk::last_sync::SYNCED_FILE;
+pub use disk::origin::{Adopted, refuse_copy};
+pub use disk::trees::{Block, StoredBlock, Trees};
+pub use drain::body::{Body, Frame};
+pub use drain::plan::{Plan, SealBounds};
+pub use drain::read_ahead::Ahead;
+pub use drain::row_times::RowTimes;
+pub use fill::append::PackedBlock;
+pub use format::batch::{
+    Batch, BatchState, Doubt, Mark, Packed, PackedFormat, Range, is_same_start,
+};
+pub use format::block::{self, BlockHeader};
+pub use format::dropped::{DROPPED_BATCHES, DroppedBatch, DroppedRange};
+pub use format::error::QueueError;
+pub use format::lane::{Lane, LaneId, LaneState};
+pub use format::lost::{LOST_RANGES, LostRange};
+pub use format::refused::CommandError;
+pub use format::trail::Trail;
+pub use open::is_made;
 pub use quarantine::{Page, Position, QuarantineEntry, QuarantineTotals, Retried, Which};
-pub use renew::Opened;
-pub use summary::Summary;
-pub use trees::{Block, StoredBlock, Trees};
-pub use verify::{Damage, Lost, Verified, unpack, verify};
+pub use rescue::export::{Exported, KeepFree, Selection, What};
+pub use rescue::export::{export, export_to_file, partial_of, passing_file, rename_new};
+pub use rescue::repair;
+pub use rescue::verify::{Damage, Lost, Verified, unpack, verify};
+pub use summary::{SLED_FACTOR, Summary};
+pub use upkeep::reopen::Opened;
 
-use crate::record::LaneId;
 use counts::{ByLane, Window};
-use fences::is_no_fence;
-use high_water::{HighWater, SYNCS};
-use open::new_installation_id;
-use records::{get_json, json, put_json};
+
+use disk::evict;
+use disk::files;
+use disk::last_sync::{HighWater, SYNCS};
+use disk::parts;
+use drain::headers;
+use fill::fences;
+use format::block::is_no_fence;
+use format::error::describe;
+use format::json::{get_json, json, put_json};
 
 /// The queue of one data dir. Threads share it by reference.
 pub struct Queue {
     trees: RwLock<Option<Trees>>,
-    /// Bytes of log since sled was opened, about (renew.rs).
+    /// Bytes of log since sled was opened, about (upkeep/reopen.rs).
     churned: AtomicU64,
-    /// sled's data file. Opened once, before the first write: an fsync error is reported once to
-    /// each descriptor, so a later one could miss it.
+    /// The data file of the sled that is there, opened before its first write: an fsync error is
+    /// reported once to each descriptor, so a later one could miss it.
     data_file: RwLock<File>,
     /// The file system cannot do what `compact` needs.
     stays_sparse: AtomicBool,
@@ -104,7 +104,7 @@ pub struct Queue {
     appended: AtomicU64,
     synced: AtomicU64,
     state: Mutex<State>,
-    heads: Mutex<heads::Heads>,
+    heads: Mutex<headers::Heads>,
     installation: String,
     dir: DataDir,
 }
@@ -149,7 +149,7 @@ impl Queue {
         let synced = data_file.sync_all();
         drop(data_file);
         self.guard(synced.map_err(|e| QueueError::io("cannot sync", &self.dir.queue_path(), e)))?;
-        self.guard(dir::sync_side_files(&self.dir, &mut self.side_files()))?;
+        self.guard(files::sync_side_files(&self.dir, &mut self.side_files()))?;
         self.synced.fetch_max(covered, Ordering::SeqCst);
         let mut high_water = self.high_water.lock().expect("BUG: a sync panicked");
         self.guard(high_water.raise(sync))
@@ -190,7 +190,7 @@ impl Queue {
 
     /// Every block with its frame, lane after lane in offset order, read one at a time.
     pub fn blocks(&self) -> impl Iterator<Item = Result<(BlockHeader, Vec<u8>), QueueError>> + '_ {
-        let mut at = Some(layout::key(LaneId(0), 0).to_vec());
+        let mut at = Some(block::key(LaneId(0), 0).to_vec());
         // Not sled's own iterator: a long one pins memory without bound.
         std::iter::from_fn(move || {
             let from = at.take()?;
@@ -206,7 +206,8 @@ impl Queue {
                         let mut after = key.to_vec();
                         after.push(0);
                         at = Some(after);
-                        let (header, frame) = layout::read_block(&key, &value)?;
+                        let value = parts::join(&trees.parts, &key, value)?;
+                        let (header, frame) = block::read_block(&key, &value)?;
                         Ok((header, frame.to_vec()))
                     }),
             )
@@ -233,14 +234,15 @@ impl Queue {
         let trees = self.trees()?;
         let found = trees
             .blocks
-            .range(layout::key(lane, from)..layout::key(lane, i64::MAX))
+            .range(block::key(lane, from)..block::key(lane, i64::MAX))
             .find(is_no_fence);
         match found {
             None => Ok(None),
             Some(entry) => {
                 let (key, value) = entry.map_err(QueueError::store("read"))?;
-                let (header, _) = layout::read_block(&key, &value)?;
-                cache::let_go(&trees, &key)?;
+                let value = parts::join(&trees.parts, &key, value)?;
+                let (header, _) = block::read_block(&key, &value)?;
+                evict::let_go(&trees.blocks, &key)?;
                 Ok(Some((header, value)))
             }
         }
@@ -257,6 +259,7 @@ impl Queue {
 
     /// Poisons the queue if `result` is an error.
     fn guard<T>(&self, result: Result<T, QueueError>) -> Result<T, QueueError> {
+        let result = result.map_err(|e| e.on_disk(self.dir.path()));
         if let Err(e) = &result {
             let _ = self.failed.set(describe(e));
         }
@@ -275,12 +278,7 @@ impl Queue {
     }
 }
 
-fn describe(e: &QueueError) -> String {
-    match std::error::Error::source(e) {
-        Some(source) => format!("{e}: {source}"),
-        None => e.to_string(),
-    }
-}
-
+#[cfg(test)]
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;

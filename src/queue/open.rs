@@ -1,17 +1,66 @@
 //! Opening a queue, and finishing what a crash left half done.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, OnceLock, RwLock};
 
 use super::counts::{self, ByLane, Window};
-use super::high_water::HighWater;
-use super::layout::FORMAT;
-use super::records::{get_json, put_json, read_all};
 use super::{
-    Batch, DataDir, Lane, QuarantineTotals, Queue, QueueError, State, Trees, dir, quarantine,
+    Batch, DataDir, Lane, QUEUE_DIR, QuarantineTotals, Queue, QueueError, State, Trees, quarantine,
 };
+use crate::queue::disk::columns;
+use crate::queue::disk::files;
+use crate::queue::disk::installation::new_installation_id;
+use crate::queue::disk::last_sync::HighWater;
+use crate::queue::format::block::FORMAT;
+use crate::queue::format::json::{get_json, put_json, read_all};
+use crate::queue::rescue::export;
 use crate::runtime::clock::now_ms;
+
+/// Whether there is a queue in this data dir.
+pub fn is_made(data_dir: &Path) -> bool {
+    let queue = data_dir.join(QUEUE_DIR);
+    // Of a data dir that may not be looked into, opening it tells more.
+    let is_there = |name: &&str| queue.join(name).try_exists().unwrap_or(true);
+    ["db", "conf"].iter().any(is_there)
+}
+
+impl Trees {
+    /// Refuses a queue of another layout, or files that are none.
+    pub(super) fn refuse_format(&self, dir: &DataDir) -> Result<(), QueueError> {
+        match get_json::<u32>(&self.meta, b"format")? {
+            Some(FORMAT) => Ok(()),
+            Some(found) => Err(QueueError::Version {
+                path: dir.queue_path(),
+                found: found.to_string(),
+                known: FORMAT,
+            }),
+            None => Err(QueueError::Damaged {
+                what: format!(
+                    "there are files in {}, but not one record that each queue has",
+                    dir.queue_path().display()
+                ),
+            }),
+        }
+    }
+
+    /// Refuses what [`Queue::open`] would: another layout, and records of lanes and batches that are not
+    /// whole. Changes none.
+    ///
+    /// # Errors
+    /// [`QueueError`]: the first that it finds.
+    pub fn refuse_unknown(&self, dir: &DataDir) -> Result<(), QueueError> {
+        self.refuse_format(dir)?;
+        for lane in self.lanes() {
+            lane?;
+        }
+        for batch in self.batches() {
+            batch?;
+        }
+        Ok(())
+    }
+}
 
 impl Queue {
     /// Opens the queue in `dir`, or creates it, and finishes what a crash left half done: lanes
@@ -20,24 +69,26 @@ impl Queue {
     /// # Errors
     /// [`QueueError`] if sled cannot open it, its version is unknown, or a record is damaged.
     pub fn open(dir: DataDir) -> Result<Queue, QueueError> {
-        let (db, data_file) = dir::open_sled(&dir)?;
-        dir::remove_new(&dir)?;
+        let path = dir.path().to_owned();
+        Queue::open_in(dir).map_err(|e| e.at_open(&path))
+    }
+
+    fn open_in(dir: DataDir) -> Result<Queue, QueueError> {
+        // A mount of its own, say, where nothing was ever made.
+        let is_new = !is_made(dir.path());
+        let (db, data_file) = files::open_sled(&dir)?;
+        files::remove_new(&dir)?;
+        export::remove_left(&dir)?;
         let trees = Trees::from_db(db)?;
         let meta = &trees.meta;
-        let format: Option<u32> = get_json(meta, b"format")?;
-        match format {
-            Some(FORMAT) => {}
-            Some(found) => {
-                return Err(QueueError::Version {
-                    path: dir.queue_path(),
-                    found: found.to_string(),
-                    known: FORMAT,
-                });
-            }
-            None => put_json(meta, b"format", &FORMAT)?,
+        let unknown = get_json::<u32>(meta, b"format")?.is_none();
+        if is_new && unknown {
+            put_json(meta, b"format", &FORMAT)?;
         }
+        trees.refuse_format(&dir)?;
         let high_water = HighWater::open(&dir)?;
         let syncs = high_water.check(&dir, meta)?;
+        columns::note(meta, &trees.blocks)?;
         let installation = match get_json(meta, b"installation")? {
             Some(id) => id,
             None => {
@@ -93,12 +144,4 @@ impl Queue {
         queue.sync()?;
         Ok(queue)
     }
-}
-
-/// Random, 16 hex digits.
-pub(super) fn new_installation_id() -> String {
-    format!(
-        "{:016x}",
-        getrandom::u64().expect("the kernel's random source works")
-    )
 }

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::{Batch, BatchState, Lane, QuarantineTotals, Queue, QueueError};
+use super::{Batch, BatchState, Lane, LaneState, QuarantineTotals, Queue, QueueError};
 
 /// What is queued, for people and metrics.
-#[derive(Clone, Debug, Serialize, serde::Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, serde::Deserialize, PartialEq, schemars::JsonSchema)]
 pub struct Summary {
     /// Rows stored: sealed, eligible and tail.
     pub rows: u64,
@@ -31,8 +31,28 @@ pub struct Summary {
     pub batches: Vec<Batch>,
 }
 
+impl Summary {
+    /// Rows that inserts will carry, and their bytes: all but those that wait for a person.
+    pub fn to_send(&self) -> (u64, u64) {
+        let rejected = self
+            .batches
+            .iter()
+            .filter(|b| matches!(b.state, BatchState::Rejected { .. }));
+        let held = self
+            .lanes
+            .iter()
+            .filter(|l| matches!(l.state, LaneState::Held(_)));
+        let aside = rejected
+            .map(|b| (b.rows, b.bytes))
+            .chain(held.map(|l| (l.rows, l.bytes)));
+        aside.fold((self.rows, self.bytes), |(rows, bytes), (r, b)| {
+            (rows.saturating_sub(r), bytes.saturating_sub(b))
+        })
+    }
+}
+
 /// sled keeps about this much of its file per byte of blocks (`ops/bench disk`).
-const SLED_FACTOR: f64 = 1.5;
+pub const SLED_FACTOR: f64 = 1.5;
 
 impl Queue {
     /// What is queued.

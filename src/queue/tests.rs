@@ -1,51 +1,25 @@
 //! The queue against its own promises, on a real sled in a temporary directory.
 
+use super::fixture::*;
 use super::*;
-use crate::minutes::Minutes;
-use crate::record::Quarantined;
+use crate::privacy::Quarantined;
 
 mod ahead;
+mod change;
 mod compact;
 mod fences;
 mod model;
+mod parts;
 mod renew;
 mod rescue;
 
 const ROWS: u32 = 10;
 
-/// So many rows of one minute.
-fn minutes(rows: u32) -> Minutes {
-    (0..rows).map(|_| 60).collect()
-}
-
-struct Fixture {
-    dir: tempfile::TempDir,
-    queue: Option<Queue>,
-}
-
 impl Fixture {
-    fn new() -> Fixture {
-        let mut f = Fixture {
-            dir: tempfile::tempdir().unwrap(),
-            queue: None,
-        };
-        f.reopen();
-        f
-    }
-
-    fn q(&self) -> &Queue {
-        self.queue.as_ref().unwrap()
-    }
-
-    fn reopen(&mut self) {
-        self.queue = None;
-        self.queue = Some(Queue::open(DataDir::lock(self.dir.path()).unwrap()).unwrap());
-    }
-
     /// A lane of `partition` with `blocks` blocks of [`ROWS`] rows, the first `eligible` of them
     /// eligible.
     fn lane(&self, partition: i32, blocks: i64, eligible: i64) -> LaneId {
-        let lane = self.q().open_lane("t", partition, 0).unwrap();
+        let lane = self.open(partition);
         for i in 0..blocks {
             self.append(lane, i);
         }
@@ -58,14 +32,9 @@ impl Fixture {
     fn append(&self, lane: LaneId, i: i64) {
         let rows = i64::from(ROWS);
         let block = PackedBlock {
-            first: i * rows,
-            next: (i + 1) * rows,
-            rows: ROWS,
-            raw_len: 100,
             frame: vec![i as u8; 50],
-            minutes: minutes(ROWS),
             appended_ms: 1000 + i as u64,
-            quarantined: Vec::new(),
+            ..block(i * rows, ROWS)
         };
         assert!(self.q().append(lane, &block).unwrap());
     }
@@ -86,10 +55,6 @@ impl Fixture {
         self.q()
             .seal(SealBounds { rows, bytes }, 0, |_| Vec::new())
             .unwrap()
-    }
-
-    fn seal_all(&self) -> Option<Batch> {
-        self.seal(u64::MAX, u64::MAX)
     }
 
     fn frames(&self, batch: &Batch) -> Vec<Vec<u8>> {
@@ -184,6 +149,39 @@ fn an_ack_that_a_crash_cut_short_is_finished_at_the_next_start() {
 }
 
 #[test]
+fn the_doubt_of_a_batch_dates_from_its_first_attempt() {
+    let f = Fixture::new();
+    f.lane(0, 1, 1);
+    let mut batch = f.seal_all().unwrap();
+    let server = |version: &str| crate::clickhouse::Server {
+        version: version.into(),
+        scheme: None,
+        ..Default::default()
+    };
+    let tables = |blocks| {
+        let mark = Mark {
+            uuid: "u".into(),
+            blocks: Some(blocks),
+            drops: 0,
+        };
+        [("t".to_owned(), mark)].into()
+    };
+    batch.begin_attempt(1000, server("26.3"), 50, tables(7));
+    batch.begin_attempt(2000, server("26.9"), 50, tables(8));
+    assert_eq!(batch.ambiguous_ms, 1000);
+    assert_eq!(batch.doubt.tables, tables(7));
+    assert_eq!(batch.doubt.servers.len(), 2, "each may have its token");
+    assert!(batch.doubt.resent);
+    assert_eq!(batch.doubt.started, 50);
+    // Nothing of it was there after all.
+    batch.doubt = Doubt::default();
+    batch.begin_attempt(3000, server("26.9"), 50, tables(9));
+    assert!(!batch.doubt.resent);
+    assert_eq!(batch.ambiguous_ms, 3000);
+    assert_eq!(batch.doubt.tables, tables(9));
+}
+
+#[test]
 fn a_batch_that_may_be_stored_is_never_regrouped() {
     let f = Fixture::new();
     f.lane(0, 3, 3);
@@ -203,16 +201,7 @@ fn a_tail_dropped_is_gone_with_its_quarantine() {
     let mut f = Fixture::new();
     let lane = f.lane(0, 3, 1);
     let entry = |offset| Quarantined::of(offset, "r".into(), b"m");
-    let block = PackedBlock {
-        first: 30,
-        next: 32,
-        rows: 0,
-        raw_len: 0,
-        frame: Vec::new(),
-        minutes: Minutes::default(),
-        appended_ms: 1,
-        quarantined: vec![entry(30), entry(31)],
-    };
+    let block = block_of_bad(30, vec![entry(30), entry(31)]);
     assert!(f.q().append(lane, &block).unwrap());
     assert_eq!(f.q().quarantined().count(), 2);
     f.q().sync().unwrap();
@@ -258,21 +247,27 @@ fn a_lane_that_a_crash_left_spent_is_forgotten_at_the_next_start() {
 }
 
 #[test]
+fn what_a_crash_left_of_an_acknowledged_batch_goes_at_the_next_start() {
+    let mut f = Fixture::new();
+    let lane = f.lane(0, 3, 2);
+    let mut acked = f.seal_all().unwrap();
+    // As `ack` leaves it when the process dies before it removes the first block.
+    acked.state = BatchState::Acked;
+    f.q().take_off(&acked).unwrap();
+    f.q().sync().unwrap();
+    assert_eq!(f.q().blocks().count(), 3);
+    f.reopen();
+    assert_eq!(f.q().blocks().count(), 1);
+    assert_eq!(f.q().summary().unwrap().batches.len(), 0);
+    assert_eq!(f.q().lane(lane).unwrap().rows, u64::from(ROWS));
+}
+
+#[test]
 fn rows_of_an_ended_lane_are_not_stored() {
     let f = Fixture::new();
     let lane = f.lane(0, 1, 1);
     f.q().end_lane(lane).unwrap();
-    let block = PackedBlock {
-        first: 10,
-        next: 20,
-        rows: ROWS,
-        raw_len: 1,
-        frame: vec![1],
-        minutes: minutes(ROWS),
-        appended_ms: 1,
-        quarantined: Vec::new(),
-    };
-    assert!(!f.q().append(lane, &block).unwrap());
+    assert!(!f.q().append(lane, &block(10, ROWS)).unwrap());
     assert_eq!(f.q().blocks().count(), 1);
 }
 
@@ -280,7 +275,7 @@ fn rows_of_an_ended_lane_are_not_stored() {
 fn a_damaged_block_is_named_and_never_skipped() {
     let f = Fixture::new();
     let lane = f.lane(0, 3, 3);
-    let key = layout::key(lane, 10);
+    let key = block::key(lane, 10);
     let mut value = f.block(key);
     *value.last_mut().unwrap() ^= 1;
     f.put_block(key, value);
@@ -307,7 +302,7 @@ fn a_missing_block_of_a_batch_is_noticed_before_its_body_ends() {
         .trees()
         .unwrap()
         .blocks
-        .remove(layout::key(lane, 10))
+        .remove(block::key(lane, 10))
         .unwrap();
     let mut body = f.q().body(&batch);
     assert!(body.next_frame().unwrap().is_some() && body.next_frame().unwrap().is_some());
@@ -327,14 +322,11 @@ fn a_layout_of_another_version_is_refused() {
     put_json(
         &f.q().trees().unwrap().meta,
         b"format",
-        &(layout::FORMAT + 1),
+        &(block::FORMAT + 1),
     )
     .unwrap();
     f.q().sync().unwrap();
-    f.queue = None;
-    let error = Queue::open(DataDir::lock(f.dir.path()).unwrap())
-        .err()
-        .unwrap();
+    let error = Queue::open(f.close()).err().unwrap();
     assert!(error.to_string().contains("layout version"), "{error}");
 }
 
@@ -382,14 +374,14 @@ fn an_end_that_sled_cut_off_is_noticed() {
     let last = bytes.iter().rposition(|b| *b != 0).unwrap();
     bytes[last - 300] ^= 1;
     std::fs::write(&db, bytes).unwrap();
-    let error = Queue::open(DataDir::lock(f.dir.path()).unwrap())
+    let error = Queue::open(f.close())
         .err()
         .expect("a cut queue is refused");
     assert!(matches!(error, QueueError::CutOff { .. }), "{error}");
     // A repair keeps what is left, but none of it is sent.
-    let dir = DataDir::lock(f.dir.path()).unwrap();
+    let dir = f.close();
     assert!(Trees::open(&dir).unwrap().refuse_cut_off(&dir).is_err());
-    let done = repair::repair(&dir, 1).unwrap();
+    let done = repair::repair(&dir, 1, &|_, _, _| ()).unwrap();
     assert!(done.notes.iter().any(|n| n.contains("is lost")), "{done:?}");
     drop(dir);
     f.reopen();
@@ -403,7 +395,7 @@ fn a_sync_number_that_power_tore_does_not_keep_the_queue_shut() {
     f.lane(0, 3, 1);
     f.queue = None;
     for content in [&b""[..], &[0; 16], b"torn"] {
-        std::fs::write(f.dir.path().join(HIGH_WATER_FILE), content).unwrap();
+        std::fs::write(f.dir.path().join(SYNCED_FILE), content).unwrap();
         f.reopen();
         assert_eq!(f.q().blocks().count(), 3);
         f.queue = None;

@@ -18,6 +18,12 @@ pub fn rfc3339(ms: u64) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
+/// The same with milliseconds.
+pub fn rfc3339_millis(ms: u64) -> String {
+    let at = UNIX_EPOCH + Duration::from_millis(ms);
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
 /// A moment by both clocks. How long ago it was can be told after a restart, also if somebody has set
 /// the wall clock since; after a reboot the wall clock is all there is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +65,15 @@ impl Moment {
             _ => self.wall_ms.saturating_sub(earlier.wall_ms),
         };
         Duration::from_millis(ms)
+    }
+
+    /// Whether it lies behind `now`, by the wall clock of another start of the machine.
+    pub fn is_to_come(&self, now: &Moment) -> bool {
+        let same_boot = match (&self.uptime, &now.uptime) {
+            (Some(a), Some(b)) => a.boot == b.boot,
+            _ => false,
+        };
+        !same_boot && self.wall_ms > now.wall_ms
     }
 }
 

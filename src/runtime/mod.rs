@@ -1,10 +1,9 @@
-//! What every long-running program needs and no stage of this one is about.
+//! The ground: no stage of the program is known here.
 
 pub mod clock;
-pub mod config;
-pub mod control;
-pub mod disk;
-pub mod http;
-pub mod report;
+pub mod conditions;
+pub mod logging;
+pub mod room;
 pub mod shutdown;
 pub mod stats;
+pub mod wrap;

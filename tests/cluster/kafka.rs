@@ -1,11 +1,13 @@
 //! Real brokers of their own, each through `ops/stack`, and what operators and accidents do to them.
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cut::cut;
 use crate::support::kafka::{GROUP, Kafka, TOPIC};
 use crate::support::stack::{Stack, free_port};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -106,6 +108,35 @@ impl Cluster {
         self.nodes[node].start();
     }
 
+    /// Stops a node, cuts off all but so many hundredths of the topic's batches, and starts it again.
+    pub fn cut(&self, node: usize, keep: u64) -> u64 {
+        self.stop(node);
+        let gone = cut(&self.disk(node), TOPIC, keep);
+        self.start_again(node);
+        gone
+    }
+
+    /// Copies all that a node has on its disk, while it is stopped; it runs again then.
+    pub fn copy(&self, node: usize) -> tempfile::TempDir {
+        let to = tempfile::tempdir().unwrap();
+        self.stop(node);
+        copy_all(&self.disk(node), to.path());
+        self.start_again(node);
+        to
+    }
+
+    /// Stops a node, puts such a copy in the place of what it has, and starts it again.
+    pub fn put_back(&self, node: usize, copy: &Path) {
+        self.stop(node);
+        std::fs::remove_dir_all(self.disk(node)).unwrap();
+        copy_all(copy, &self.disk(node));
+        self.start_again(node);
+    }
+
+    fn disk(&self, node: usize) -> PathBuf {
+        self.nodes[node].dir().join("data/kafka")
+    }
+
     pub fn signal(&self, node: usize, signal: Signal) {
         self.nodes[node].signal("kafka", signal);
     }
@@ -168,6 +199,19 @@ impl Cluster {
         self.wait_group_empty();
         let deleted = wait(self.admin().delete_groups(&[GROUP], &options())).unwrap();
         deleted[0].as_ref().unwrap();
+    }
+
+    /// Deletes the records of each partition below an offset, as retention does.
+    pub fn delete_records(&self, below: i64) {
+        let mut list = TopicPartitionList::new();
+        for partition in 0..self.partitions {
+            list.add_partition_offset(TOPIC, partition, Offset::Offset(below))
+                .unwrap();
+        }
+        let deleted = wait(self.admin().delete_records(&list, &options())).unwrap();
+        for element in deleted.elements() {
+            element.error().unwrap();
+        }
     }
 
     pub fn add_partitions(&mut self, partitions: i32) {
@@ -239,6 +283,19 @@ impl Cluster {
             }
         }
         messages
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let from = entry.unwrap().path();
+        let to = to.join(from.file_name().unwrap());
+        if from.is_dir() {
+            copy_all(&from, &to);
+        } else {
+            std::fs::copy(&from, &to).unwrap();
+        }
     }
 }
 

@@ -6,9 +6,14 @@
 //! - A broker that restarts loses nothing, nor one that is frozen and then gone for minutes.
 //! - Leaders and the group's coordinator move, in good order, by a kill and by a freeze.
 //! - Partitions are added.
+//! - Rows are as large as Kafka's messages get.
+//! - Records are deleted before a running instance has read them.
 //! - Records of aborted transactions are not stored; the gaps that they leave are no loss, nor are
 //!   those of compaction.
 //! - An offset set back by an operator doubles nothing, nor does a group whose offsets expired.
+//! - A log that is cut, as by a power failure, is read on where it was cut, also once it has grown again.
+//! - A cluster that is put back from a copy under a running instance, and grows beyond what was read, is
+//!   noticed, and what is not read of it is named.
 //! - A topic that is deleted and created again is read from its start.
 //!
 //! ClickHouse is the strict fake one of `tests/support`, with a request a second, since the proxy's
@@ -17,10 +22,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cut;
 mod kafka;
 
 use std::time::{Duration, Instant};
 
+use anonymizer::record::synth::Synth;
 use rdkafka::producer::{BaseRecord, Producer as _};
 use rustix::process::Signal;
 
@@ -275,6 +282,36 @@ fn records_of_partitions_that_were_added_are_stored() {
 }
 
 #[test]
+fn records_deleted_under_a_running_instance_are_lost_ranges_and_the_rest_is_read() {
+    let mut w = World::new();
+    let setup = w.setup();
+    w.kafka.produce(1, 6_000);
+    let mut program = setup.run();
+    w.wait_all_stored();
+    program.signal(Signal::STOP);
+    let unread = messages(2, 6_000);
+    w.kafka
+        .send_keyed(unread.iter().map(|m| (m.as_slice(), None)));
+    // Of each partition's 2,000 offsets 1,000 were read, and 300 are gone.
+    w.cluster.delete_records(1_300);
+    let gone = 300 * PARTITIONS as usize;
+    w.kafka.expect(&unread[gone..]);
+    program.signal(Signal::CONT);
+    let status =
+        setup.wait_status(|s| s["lost"].as_array().map(Vec::len) == Some(PARTITIONS as usize));
+    for lost in status["lost"].as_array().unwrap() {
+        assert_eq!((&lost["from"], &lost["to"]), (&1_000.into(), &1_300.into()));
+    }
+    w.kafka.produce(3, 6_000);
+    w.wait_all_stored();
+    setup.wait_status(|s| s["queue"]["rows"] == 0);
+    let ended = program.ended();
+    assert!(ended.is_none(), "{ended:?}: {}", program.log());
+    program.stop();
+    w.assert_exactly_once();
+}
+
+#[test]
 fn a_group_whose_offsets_expired_goes_on_where_it_was() {
     let mut w = World::new();
     let setup = w.setup();
@@ -340,6 +377,39 @@ fn gaps_of_compaction_are_no_loss() {
         "{} rows of {end} offsets",
         w.kafka.expected_rows()
     );
+}
+
+/// Whatever Kafka lets through: here messages of 16 MiB that do not compress.
+#[test]
+fn the_largest_rows_are_stored_within_bounded_memory() {
+    const COUNT: usize = 12;
+    let cluster = Cluster::without_topic(1, PARTITIONS);
+    cluster.create_topic(&[("max.message.bytes", "17000000")]);
+    let mut w = World::on(cluster);
+    let mut random = Random(1);
+    let large: Vec<Vec<u8>> = Synth::new(1, 1_700_000_000_000)
+        .take(COUNT)
+        .map(|mut record| {
+            let len = 16_700_000;
+            record.url = "~".repeat(len);
+            let mut message = Vec::new();
+            record.encode_into(&mut message);
+            let at = message.windows(9).position(|w| w == b"~~~~~~~~~").unwrap();
+            message[at..at + len].fill_with(|| random.below(256) as u8);
+            message
+        })
+        .collect();
+    w.kafka.send(&large);
+    assert_eq!(w.kafka.expected_rows(), COUNT as u64);
+    let setup = w.setup();
+    let program = setup.run();
+    w.wait_all_stored();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
+    let peak = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
+    let kib: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    println!("{} MiB at most for {COUNT} rows of 16 MiB", kib >> 10);
+    assert!(kib < 500 << 10, "{peak}");
+    w.finish(&setup, program);
 }
 
 #[test]
@@ -415,4 +485,116 @@ fn a_topic_created_again_is_read_from_its_start() {
     setup.wait_status(|s| s["queue"]["rows"] == 0);
     program.stop();
     w.assert_exactly_once();
+}
+
+#[test]
+fn records_of_a_log_that_was_cut_and_grew_again_are_stored_once() {
+    let mut w = World::new();
+    let setup = w.setup();
+    let mut program = Some(setup.run());
+    let mut random = Random(env("CLUSTER_SEED", 1));
+    for round in 0..env("CLUSTER_CUTS", 4) {
+        // In several batches, or there is nothing to cut between.
+        for part in 0..5 {
+            w.kafka.produce(round * 100 + part, 600);
+        }
+        program.get_or_insert_with(|| setup.run());
+        // What is cut off unread is nobody's to store.
+        w.wait_all_stored();
+        setup.wait_status(|s| s["queue"]["rows"] == 0);
+        // While it runs, and between two runs.
+        if round % 2 == 0 {
+            program.take().unwrap().stop();
+        }
+        let gone = w.cluster.cut(0, random.below(100));
+        assert!(gone > 0, "nothing was cut off");
+        // It ends below our offsets, or grows beyond them.
+        let more = [60, 9_000][(round / 2 % 2) as usize];
+        w.kafka.produce(round * 100 + 50, more);
+    }
+    let program = program.unwrap_or_else(|| setup.run());
+    w.finish(&setup, program);
+}
+
+#[test]
+fn a_topic_created_again_under_a_running_instance_is_read_whatever_its_leaders_epochs_were() {
+    let mut w = World::new();
+    let setup = w.setup();
+    let program = setup.run();
+    for restarts in 0..3u64 {
+        w.kafka.produce(restarts * 10, 600);
+        w.wait_all_stored();
+        setup.wait_status(|s| s["queue"]["rows"] == 0);
+        for _ in 0..restarts {
+            w.cluster.restart(0);
+        }
+        w.cluster.recreate_topic();
+        w.kafka.produce(restarts * 10 + 1, 6_000);
+        w.wait_all_stored();
+    }
+    w.finish(&setup, program);
+}
+
+/// Epochs repeat, and before it is looked at the log grows beyond what was read: reading goes on among the
+/// new records, and those below are named.
+#[test]
+fn a_cluster_put_back_from_a_copy_under_a_running_instance_is_noticed_and_named() {
+    const COPIED: i64 = 1_000;
+    const READ: i64 = 1_500;
+    let mut w = World::new();
+    let mut setup = w.setup();
+    // Longer than the broker is away: the copy of the group knows the member then.
+    setup.add("--kafka-properties", "session.timeout.ms=120000");
+    let mut program = setup.run();
+    w.kafka.produce(1, COPIED as usize * PARTITIONS as usize);
+    w.wait_all_stored();
+    setup.wait_status(|s| s["queue"]["rows"] == 0);
+    let copy = w.cluster.copy(0);
+    w.kafka
+        .produce(2, (READ - COPIED) as usize * PARTITIONS as usize);
+    w.wait_all_stored();
+    setup.wait_status(|s| s["queue"]["rows"] == 0);
+    // A look at the log as it is.
+    std::thread::sleep(Duration::from_secs(65));
+    program.signal(Signal::STOP);
+    w.cluster.put_back(0, copy.path());
+    let grown = messages(3, 9_000);
+    w.kafka
+        .send_keyed(grown.iter().map(|m| (m.as_slice(), None)));
+    program.signal(Signal::CONT);
+    let was_cut = until("all partitions are told of", || {
+        restart_if_fenced(&setup, &mut program);
+        let log = program.log();
+        let told = |words: &str| log.matches(words).count() == PARTITIONS as usize;
+        let was_cut = told("Kafka's log was cut");
+        (was_cut || told("was put back from a copy, and grew")).then_some(was_cut)
+    });
+    let lost = setup.wait_status(|s| held(s) == PARTITIONS as usize)["lost"].clone();
+    let is_named = |partition: i32, offset: i64| {
+        lost.as_array().unwrap().iter().any(|l| {
+            assert_eq!(l["unsure"], true, "{l}");
+            l["partition"] == partition
+                && (l["from"].as_i64().unwrap()..l["to"].as_i64().unwrap()).contains(&offset)
+        })
+    };
+    let is_read = |partition: i32, offset: i64| {
+        // Where it was taken anew what is named is not read.
+        offset >= COPIED && !is_named(partition, offset) || !was_cut && offset >= READ
+    };
+    let readable = w.cluster.readable().into_iter();
+    let (read, rest): (Vec<_>, Vec<_>) = readable.partition(|(p, o, _)| is_read(*p, *o));
+    let unread = rest.iter().filter(|(_, o, _)| *o >= COPIED);
+    println!("cut: {was_cut}, {} not read, lost: {lost}", unread.count());
+    assert!(read.len() > grown.len() / 2);
+    let read: Vec<Vec<u8>> = read.into_iter().map(|(_, _, message)| message).collect();
+    w.kafka.expect(&read);
+    w.kafka.produce(4, 3_000);
+    w.wait_all_stored();
+    setup.wait_status(|s| s["queue"]["rows"] == 0);
+    program.stop();
+    w.assert_exactly_once();
+}
+
+fn held(status: &serde_json::Value) -> usize {
+    status["partitions"].as_array().map_or(0, Vec::len)
 }

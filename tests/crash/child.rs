@@ -10,11 +10,12 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anonymizer::minutes::DAY;
+use anonymizer::privacy::Quarantined;
+use anonymizer::queue::LaneId;
 use anonymizer::queue::{
     Batch, BatchState, DataDir, LaneState, PackedBlock, Queue, QueueError, SealBounds,
 };
-use anonymizer::record::{LaneId, Quarantined};
+use anonymizer::row::minutes::DAY;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{Chance, PARTITIONS, planned, span};
@@ -373,6 +374,7 @@ impl<'a> Store<'a> {
                     not_kept: None,
                 }]
             },
+            last: None,
         };
         self.appended += 1;
         self.lanes[i].2 = block.next;

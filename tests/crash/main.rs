@@ -15,6 +15,7 @@ mod support;
 
 mod child;
 mod damage;
+mod disk;
 mod faults;
 mod kills;
 mod ledger;

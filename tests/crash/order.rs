@@ -19,7 +19,7 @@ const OFFSET_COMMIT: u16 = 8;
 /// inserted meanwhile: the flusher writes to the queue, too, and would blur the order.
 fn recorded(dir: &Path, inject: Option<&str>) -> (Vec<Event>, String) {
     let trace = dir.join("trace");
-    let mut kafka = Kafka::quick(3);
+    let mut kafka = Kafka::start(3);
     let clickhouse = FakeClickHouse::start();
     let mut setup = Setup::new(&kafka, &clickhouse);
     setup.set("--flush-interval", "1h");

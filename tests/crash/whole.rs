@@ -71,7 +71,7 @@ struct World {
 }
 
 fn world(chance: &mut Chance, count: &Mutex<Count>, target: u64, keep: &dyn Fn(&mut Count)) {
-    let kafka = Kafka::quick(PARTITIONS);
+    let kafka = Kafka::start(PARTITIONS);
     let clickhouse = FakeClickHouse::start();
     let mut setup = Setup::new(&kafka, &clickhouse);
     // A dead member keeps the others waiting for so long; `set` would replace the heartbeat too.

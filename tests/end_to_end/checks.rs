@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::path::Path;
 
-use anonymizer::synth::{Synth, SynthRecord};
+use anonymizer::record::synth::{Synth, SynthRecord};
 use serde_json::Value;
 
 use crate::stack::{Request, Stack};
@@ -293,7 +293,7 @@ pub fn totals_are_those_of_the_rows(stack: &Stack) {
         ["totals", "totals_1d", "address_1d", "1m", "1h", "1d"].map(|t| format!("http_log_{t}"));
     let asked = |by: &str| {
         format!(
-            "traffic(from = toDateTime(0), to = toDateTime(4294967295), step = 0, by = '{by}', \
+            "traffic(from = 0, to = 4294967295, step = 0, by = '{by}', \
              resource = [], status = [], cache = [], address = [])"
         )
     };

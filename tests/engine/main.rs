@@ -10,20 +10,27 @@
 //! - Too many parts, many partitions in one insert, and a full disk of the server lose nothing.
 //! - The totals are those of the raw rows: module `totals`; and so is what the view tells of them: module
 //!   `traffic`; what becomes of them when a view goes or is replaced: module `views`.
+//! - ClickHouse is upgraded while an answer is lost: module `upgrades`.
+//! - Which refusals prove that nothing was stored: module `refusals`.
+//! - Types, engines and settings that would store rows wrong or a resend twice hold, and a proxy that drops
+//!   parameters: module `schema`.
 //! - `reconcile` agrees with the engine's own counts, by the minute and by the day, and names what was
-//!   deleted there.
+//!   deleted there; not what a change of the server's time zone hides.
 //!
 //! Kafka is the mock cluster; there is no proxy, and a request a second.
 
+mod refusals;
+mod schema;
 #[path = "../support/mod.rs"]
 mod support;
 mod totals;
 mod traffic;
+mod upgrades;
 mod views;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anonymizer::synth::Synth;
+use anonymizer::record::synth::Synth;
 use serde_json::Value;
 use support::fake_clickhouse::{Multiset, parse_rows};
 use support::kafka::Kafka;
@@ -57,10 +64,16 @@ impl World {
 
     /// With an engine that does not run yet, and wants a password.
     fn stopped(password: &'static str) -> World {
+        World::with(password, "")
+    }
+
+    /// With an engine that does not run yet, and a user whose profile has these settings.
+    fn with(password: &'static str, profile: &str) -> World {
         let port = free_port();
         let environment = vec![
             ("CLICKHOUSE_PORT", port.to_string()),
             ("CLICKHOUSE_PASSWORD", password.to_owned()),
+            ("CLICKHOUSE_PROFILE", profile.to_owned()),
         ];
         let kafka = Kafka::start(3);
         let setup = Setup::at(&kafka, &format!("http://127.0.0.1:{port}"));
@@ -149,7 +162,7 @@ fn a_century_of_timestamps_is_one_insert_with_few_parts() {
     w.kafka.send(&messages);
     let program = w.run();
     w.finish(program);
-    let years = "SELECT uniqExact(toYear(timestamp)) FROM http_log";
+    let years = "SELECT uniqExact(toYear(timestamp, 'UTC')) FROM http_log";
     assert!(w.number(years) > 130);
     let parts = "SELECT count() FROM system.parts WHERE table = 'http_log' AND active";
     assert!(w.number(parts) < 1000);
@@ -246,7 +259,8 @@ fn lost_answers_and_cut_requests_neither_lose_nor_double() {
     w.finish(program);
 }
 
-/// A batch of several blocks of the format, sent again by the next process after a lost answer.
+/// A batch of several blocks of the format, sent again by the next process after a lost answer: questions for
+/// it are not answered either, so that the token has to tell.
 #[test]
 fn packed_columns_are_stored_once() {
     let mut w = World::new();
@@ -264,15 +278,19 @@ fn packed_columns_are_stored_once() {
     }
     program.stop();
     w.setup.set("--clickhouse-url", &relay.url());
+    let lose = || {
+        relay.lose(Loss::Answer);
+        let deadline = Instant::now() + PATIENCE;
+        while relay.is_due() {
+            assert!(Instant::now() < deadline, "nothing was asked");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
     let program = w.run();
-    relay.lose(Loss::Answer);
-    let deadline = Instant::now() + PATIENCE;
-    while relay.is_due() {
-        assert!(Instant::now() < deadline, "nothing was inserted");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    lose();
     program.kill();
     let program = w.setup.run();
+    (0..3).for_each(|_| lose());
     program.wait_log("as Native");
     let log = program.log();
     assert!(log.contains("(attempt 2)"), "{log}");
@@ -329,7 +347,7 @@ fn many_partitions_in_one_insert_are_stored() {
     // Partitions of another's making: a day each, a thousand of them, where ClickHouse by default takes 100.
     let ddl = std::fs::read_to_string("ops/clickhouse/20-http_log.sql").unwrap();
     let ddl = ddl.replace(
-        "toYear(timestamp)",
+        "toYear(timestamp, 'UTC')",
         "intDiv(toUnixTimestamp(timestamp), 86400)",
     );
     w.sql("DROP TABLE http_log SYNC").unwrap();
@@ -368,6 +386,50 @@ fn a_full_disk_of_the_server_is_waited_out() {
     std::fs::remove_file(filler).unwrap();
     w.finish(program);
     w.stack.stop();
+}
+
+/// A table of an earlier version, whose years were the server's, in a server whose time zone has changed.
+#[test]
+fn reconcile_finds_rows_whose_year_has_become_another() {
+    let mut w = World::stopped("");
+    w.stack.set("TZ", "America/New_York");
+    w.stack.start();
+    let ddl = std::fs::read_to_string("ops/clickhouse/20-http_log.sql").unwrap();
+    let earlier = ddl.replace("toYear(timestamp, 'UTC')", "toYear(timestamp)");
+    w.sql("DROP TABLE http_log SYNC").unwrap();
+    w.sql(earlier.trim_end().trim_end_matches(';')).unwrap();
+    // The last hours of a year of UTC, and the first of the next, which are of the former one there.
+    let new_year = 1_798_761_600;
+    let messages: Vec<Vec<u8>> = Synth::new(1, 0)
+        .take(600)
+        .zip(0u64..)
+        .map(|(mut record, i)| {
+            record.timestamp_epoch_milli = (new_year - 9 * 3600 + i * 108) * 1000;
+            let mut message = Vec::new();
+            record.encode_into(&mut message);
+            message
+        })
+        .collect();
+    w.kafka.send(&messages);
+    let program = w.run();
+    program
+        .wait_log("the partitions of http_log (toYear(timestamp)) are of the server's time zone");
+    w.wait_rows(600);
+    program.stop();
+    for zone in ["Europe/London", "Asia/Tokyo"] {
+        w.stack.stop();
+        w.stack.set("TZ", zone);
+        w.stack.start();
+        assert_eq!(w.sql("SELECT timezone()").unwrap().trim(), zone);
+        let mut reconcile = w.setup.command("reconcile");
+        let out = reconcile
+            .args(["--json", "--from", "2027-01-01T00:00:00Z"])
+            .output()
+            .unwrap();
+        let found: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(found["differences"].as_array().unwrap().len(), 0, "{found}");
+        assert_eq!(found["found"], 300, "{found}");
+    }
 }
 
 #[test]
@@ -414,7 +476,7 @@ fn reconcile_agrees_until_rows_are_deleted() {
     ))
     .unwrap();
     program.stop();
-    let found = reconcile(1);
+    let found = reconcile(3);
     let starts: Vec<u64> = found["differences"]
         .as_array()
         .unwrap()

@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use anonymizer::encode::COLUMNS;
-use anonymizer::sink::{InsertDone, InsertRequest, Sink, SinkError, SinkOptions, insert_settings};
-use anonymizer::synth::{Synth, SynthRecord};
+use anonymizer::clickhouse::{
+    InsertDone, InsertRequest, Sink, SinkError, SinkOptions, insert_settings,
+};
+use anonymizer::record::synth::{Synth, SynthRecord};
+use anonymizer::row::columns;
 
 use crate::support::stack::{Stack, free_port};
 
@@ -79,8 +81,8 @@ impl Engine {
         let body = zstd::encode_all(&rows.concat()[..], 1).unwrap();
         let mut settings = insert_settings(token, rows.len() as u64);
         for (name, value) in changed {
-            let setting = settings.iter_mut().find(|s| s.0 == *name);
-            setting.expect("a setting of ours").1 = (*value).into();
+            settings.retain(|s| s.0 != *name);
+            settings.push((name.to_string(), value.to_string()));
         }
         // The gateway refuses an id that still runs; a failed query is over when it is answered.
         let request = InsertRequest {
@@ -89,7 +91,7 @@ impl Engine {
             rows: rows.len() as u64,
             body_len: body.len() as u64,
             settings,
-            columns: COLUMNS,
+            columns: columns::names(),
         };
         self.sink.insert(&request, &mut &body[..])
     }
@@ -347,7 +349,7 @@ fn rows_go_when_the_retention_that_was_asked_for_ends() {
         ));
         assert_eq!(ids.trim(), left, "{table}");
     }
-    let asked = "SELECT sum(requests) FROM edge_traffic(from = toDateTime(0), to = now() + INTERVAL 1 DAY, step = 0, \
+    let asked = "SELECT sum(requests) FROM edge_traffic(from = 0, to = 4294967295, step = 0, \
                  by = '', resource = [1, 4], status = [], cache = [], address = [])";
     assert_eq!(engine.sql(asked).trim(), "2");
 }

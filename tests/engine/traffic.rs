@@ -1,6 +1,8 @@
 //! `traffic` on the real engine: exact for every combination of dimensions, range, step and filter.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
 
 use crate::totals::{ALL, Engine, START, century, digest, rows, subsets};
 
@@ -40,7 +42,7 @@ impl Question<'_> {
                 text
             });
         format!(
-            "traffic(from = toDateTime({}), to = toDateTime({}), step = {}, by = '{}'{filters})",
+            "traffic(from = {}, to = {}, step = {}, by = '{}'{filters})",
             self.from,
             self.to,
             self.step,
@@ -51,9 +53,12 @@ impl Question<'_> {
     /// All minutes that the range touches, each row by itself.
     fn to_raw(&self) -> String {
         let (first, end) = (self.from / 60 * 60, self.to.div_ceil(60) * 60);
-        let time = match self.step {
-            0 => format!("toUInt32({first})"),
-            step => format!("toUInt32(intDiv(toUInt32(timestamp), {step}) * {step})"),
+        let (time, seconds) = match self.step {
+            0 => (format!("toUInt32({first})"), format!("{}", end - first)),
+            step => (
+                format!("toUInt32(intDiv(toUInt32(timestamp), {step}) * {step})"),
+                format!("least(t + {step}, {end}) - greatest(t, {first})"),
+            ),
         };
         let mut wanted = String::new();
         let mut keys = Vec::new();
@@ -68,7 +73,7 @@ impl Question<'_> {
             });
         }
         format!(
-            "SELECT {time} AS t, {} AS k, sum(bytes_sent) AS b, count() AS n FROM http_log \
+            "SELECT {time} AS t, toString({seconds}) || '|' || {} AS k, sum(bytes_sent) AS b, count() AS n FROM http_log \
              WHERE {} < {} AND toUInt32(timestamp) >= {first} AND toUInt32(timestamp) < {end}{wanted} \
              GROUP BY ALL",
             keys.join(" || '|' || "),
@@ -80,8 +85,8 @@ impl Question<'_> {
     fn assert_equal(&self, engine: &Engine) {
         let traffic = self.to_traffic();
         let got = engine.sql(&digest(&format!(
-            "SELECT toUInt32(time) AS t, toString(resource_id) || '|' || toString(response_status) \
-             || '|' || cache_status || '|' || remote_addr AS k, \
+            "SELECT toUInt32(time) AS t, toString(seconds) || '|' || toString(resource_id) || '|' \
+             || toString(response_status) || '|' || cache_status || '|' || remote_addr AS k, \
              bytes_sent AS b, requests AS n FROM {traffic}"
         )));
         assert_eq!(got, engine.sql(&digest(&self.to_raw())), "{traffic}");
@@ -167,7 +172,7 @@ fn a_step_or_dimension_that_it_does_not_take_is_an_error() {
     engine.send("t", &rows(7, 100, 600), &[]).unwrap();
     let f = |step: u32, by: &str, refused: Option<&str>| {
         let sql = format!(
-            "SELECT count() FROM traffic(from = toDateTime(0), to = now(), step = {step}, by = '{by}', \
+            "SELECT count() FROM traffic(from = 0, to = 4294967295, step = {step}, by = '{by}', \
              resource = [], status = [], cache = [], address = [])"
         );
         let answer = engine.answer(&sql);
@@ -179,4 +184,45 @@ fn a_step_or_dimension_that_it_does_not_take_is_an_error() {
     f(90, "", Some("a multiple of 60"));
     f(60, "adress", Some("by takes resource, status"));
     f(60, "status, cache", None);
+}
+
+/// A time that is text on its way would be read in the zone of whoever reads it.
+#[test]
+fn a_range_is_in_unix_seconds_and_a_time_is_refused() {
+    let engine = Engine::start();
+    engine.send("t", &rows(7, 1_000, 2 * 86_400), &[]).unwrap();
+    let ask = |from: &str, to: &str| {
+        engine.answer(&format!(
+            "SELECT sum(requests) FROM traffic(from = {from}, to = {to}, step = 0, by = '', \
+             resource = [], status = [], cache = [], address = []) SETTINGS session_timezone = 'Europe/Prague'"
+        ))
+    };
+    let from = START / 60 * 60;
+    let to = from + 86_400;
+    let raw = engine.sql(&format!(
+        "SELECT count() FROM http_log WHERE toUnixTimestamp(timestamp) >= {from} \
+         AND toUnixTimestamp(timestamp) < {to}"
+    ));
+    let of = |seconds: u64| format!("toUnixTimestamp(toDateTime({seconds}, 'Asia/Tokyo'))");
+    assert_eq!(ask(&from.to_string(), &to.to_string()), raw);
+    assert_eq!(ask(&of(from), &of(to)), raw);
+    let refused = "cannot be parsed as UInt64 for query parameter";
+    let time = ask(&format!("toDateTime({from}, 'Asia/Tokyo')"), &of(to));
+    assert!(time.contains(refused), "{time}");
+    assert!(ask("now()", "now()").contains(refused));
+}
+
+/// Every panel of the dashboard and every question of the cookbook, with the server in Prague.
+#[test]
+fn panels_and_cookbook_answer_as_the_raw_rows_do_in_another_time_zone() {
+    // Installs what the check needs, too.
+    drop(Engine::start());
+    let tools = std::env::var_os("TOOLS_DIR").map_or_else(|| ".stack/tools".into(), PathBuf::from);
+    let check = Command::new(tools.join("venv/bin/python"))
+        .args(["tests/python/traffic_check.py", "Europe/Prague"])
+        .output()
+        .unwrap();
+    let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = words(&check.stdout) + &words(&check.stderr);
+    assert!(check.status.success(), "{said}");
 }

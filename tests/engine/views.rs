@@ -57,3 +57,24 @@ fn a_view_replaced_while_a_batch_may_be_stored_doubles_nothing() {
     // by the view's id.)
     assert_eq!(requests(&w), 300);
 }
+
+/// What a person may have changed is not replaced unasked.
+#[test]
+fn an_earlier_versions_traffic_is_named_until_it_is_dropped() {
+    let mut w = World::new();
+    let earlier =
+        "SELECT sum(requests) AS requests FROM http_log_totals WHERE time >= {from:DateTime}";
+    w.sql("DROP VIEW traffic").unwrap();
+    w.sql(&format!("CREATE VIEW traffic AS {earlier}")).unwrap();
+    let program = w.run();
+    program.wait_log("the view traffic is an earlier version's");
+    w.kafka.produce(1, 300);
+    w.wait_rows(300);
+    program.stop();
+    w.sql("DROP VIEW traffic").unwrap();
+    let clock = WallClock::of(&mut w.setup);
+    clock.set(DAY_MS + 60_000);
+    let program = w.run();
+    program.wait_log("created traffic");
+    w.finish(program);
+}

@@ -1,7 +1,7 @@
 //! Faults before ClickHouse is reached at all: names, connections, certificates. No slot is used, so
 //! the program tries again soon and goes on by itself once the way is free.
 
-use super::World;
+use super::{Faulty, faulty_by};
 use crate::support::program::Program;
 use crate::support::relay::Relay;
 use crate::support::stack::free_port;
@@ -9,10 +9,10 @@ use crate::support::tls::{Identity, TlsFront};
 
 /// Starts, produces, and waits until the log has said why ClickHouse cannot be reached. Nothing may
 /// have reached it.
-fn in_vain(w: &mut World, says: &str) -> Program {
+fn in_vain(w: &mut Faulty, says: &str) -> Program {
     let program = w.setup.run();
     w.kafka.produce(1, 900);
-    w.setup.wait_status(|s| s["queue"]["rows"] == 900);
+    w.wait_queued(900);
     program.wait_log(says);
     let log = program.log();
     assert!(log.contains("cannot reach "), "{log}");
@@ -23,60 +23,57 @@ fn in_vain(w: &mut World, says: &str) -> Program {
 
 #[test]
 fn name_that_does_not_resolve() {
-    let mut w = World::with(|_| "http://clickhouse.invalid:8123".into());
+    let mut w = faulty_by(|_| "http://clickhouse.invalid:8123".into());
     let program = in_vain(&mut w, "cannot connect");
     program.stop();
     w.setup.set("--clickhouse-url", &w.clickhouse.url());
-    let program = w.setup.run();
-    w.finish(program);
+    w.finish_committed(w.setup.run());
 }
 
 #[test]
 fn nobody_listens_until_somebody_does() {
     let port = free_port();
     let mut upstream = String::new();
-    let mut w = World::with(|url| {
+    let mut w = faulty_by(|url| {
         upstream = url;
         format!("http://127.0.0.1:{port}")
     });
     let program = in_vain(&mut w, "cannot connect");
     Relay::start(port, &upstream);
-    w.finish(program);
+    w.finish_committed(program);
 }
 
 #[test]
 fn tls_with_a_certificate_of_a_trusted_authority() {
     let authority = Identity::authority();
     let mut w =
-        World::with(|url| TlsFront::start(&url, &Identity::signed("127.0.0.1", &authority)).url());
+        faulty_by(|url| TlsFront::start(&url, &Identity::signed("127.0.0.1", &authority)).url());
     let file = w.setup.data_dir().with_file_name("authority.pem");
     authority.write(&file);
     // Where OpenSSL looks for the authorities of the platform.
     w.setup.env("SSL_CERT_FILE", &file.display().to_string());
     w.kafka.produce(1, 900);
-    let program = w.setup.run();
-    w.finish(program);
+    w.finish_committed(w.setup.run());
 }
 
 #[test]
 fn tls_with_a_certificate_that_nobody_vouches_for() {
     let authority = Identity::authority();
     let mut w =
-        World::with(|url| TlsFront::start(&url, &Identity::signed("127.0.0.1", &authority)).url());
+        faulty_by(|url| TlsFront::start(&url, &Identity::signed("127.0.0.1", &authority)).url());
     let program = in_vain(&mut w, "certificate verify failed");
     program.stop();
     let file = w.setup.data_dir().with_file_name("authority.pem");
     authority.write(&file);
     w.setup.env("SSL_CERT_FILE", &file.display().to_string());
-    let program = w.setup.run();
-    w.finish(program);
+    w.finish_committed(w.setup.run());
 }
 
 #[test]
 fn tls_with_the_certificate_of_another_host() {
     let authority = Identity::authority();
     let mut front = None;
-    let mut w = World::with(|url| {
+    let mut w = faulty_by(|url| {
         let started = TlsFront::start(&url, &Identity::signed("other.example", &authority));
         front.insert(started).url()
     });
@@ -87,15 +84,14 @@ fn tls_with_the_certificate_of_another_host() {
     front
         .unwrap()
         .show(&Identity::signed("127.0.0.1", &authority));
-    w.finish(program);
+    w.finish_committed(program);
 }
 
 #[test]
 fn tls_to_a_server_that_does_not_speak_it() {
-    let mut w = World::with(|url| url.replace("http:", "https:"));
+    let mut w = faulty_by(|url| url.replace("http:", "https:"));
     let program = in_vain(&mut w, "cannot connect");
     program.stop();
     w.setup.set("--clickhouse-url", &w.clickhouse.url());
-    let program = w.setup.run();
-    w.finish(program);
+    w.finish_committed(w.setup.run());
 }

@@ -6,26 +6,30 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use anonymizer::anonymize::anonymize;
-use anonymizer::decode::decode;
-use anonymizer::encode::encode;
-use anonymizer::synth::Synth;
+use anonymizer::privacy::anonymize::anonymize;
+use anonymizer::record::decode::decode;
+use anonymizer::record::synth::Synth;
+use anonymizer::row::encode::encode;
 use rdkafka::bindings;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::fake_clickhouse::Multiset;
 
 pub const TOPIC: &str = "http_log";
 pub const GROUP: &str = "anonymizer";
+/// Those of the mock cluster.
+const BROKERS: [i32; 2] = [0, 1];
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A cluster; a mock one stops when dropped.
 pub struct Kafka {
-    _mock: Option<MockCluster<'static, DefaultProducerContext>>,
+    /// The client that has the mock cluster.
+    mock: Option<BaseProducer>,
     pub brokers: String,
     partitions: i32,
     /// The rows that ClickHouse has to have in the end.
@@ -33,46 +37,67 @@ pub struct Kafka {
 }
 
 impl Kafka {
+    /// A mock cluster that answers as quickly as a real one: its group forms in a tenth of a second instead
+    /// of three, and the broker 0 is there, which it names as the controller.
+    #[allow(unsafe_code)]
     pub fn start(partitions: i32) -> Kafka {
-        let cluster = MockCluster::new(1).expect("mock cluster");
-        cluster.create_topic(TOPIC, partitions, 1).expect("topic");
-        let brokers = cluster.bootstrap_servers();
-        Kafka {
-            _mock: Some(cluster),
-            ..Kafka::at(&brokers, partitions)
+        let owner: BaseProducer = ClientConfig::new()
+            .set("test.mock.num.brokers", "1")
+            .create()
+            .expect("mock cluster");
+        // SAFETY: the client was made with a mock cluster, which lives as long as it does.
+        unsafe {
+            let mock = bindings::rd_kafka_handle_mock_cluster(owner.client().native_ptr());
+            bindings::rd_kafka_mock_group_initial_rebalance_delay_ms(mock, 100);
+            let added = bindings::rd_kafka_mock_broker_add(mock, 0);
+            assert_eq!(added, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
         }
+        let mut kafka = Kafka::at("", partitions);
+        kafka.mock = Some(owner);
+        let brokers = {
+            let mock = kafka.mock();
+            mock.create_topic(TOPIC, partitions, 1).expect("topic");
+            mock.bootstrap_servers()
+        };
+        kafka.brokers = brokers;
+        kafka
     }
 
     /// Brokers that somebody else runs, with the topic.
     pub fn at(brokers: &str, partitions: i32) -> Kafka {
         Kafka {
-            _mock: None,
+            mock: None,
             brokers: brokers.to_owned(),
             partitions,
             expected: HashMap::new(),
         }
     }
 
-    /// One whose group forms in a tenth of a second instead of three. For processes of their own: its
-    /// threads never end.
-    #[allow(unsafe_code)]
-    pub fn quick(partitions: i32) -> Kafka {
-        let producer: BaseProducer = ClientConfig::new()
-            .set("test.mock.num.brokers", "1")
-            .create()
-            .expect("mock cluster");
-        let client = Box::leak(Box::new(producer)).client();
-        // SAFETY: the client lives for ever, and its mock cluster with it.
-        unsafe {
-            let mock = bindings::rd_kafka_handle_mock_cluster(client.native_ptr());
-            bindings::rd_kafka_mock_group_initial_rebalance_delay_ms(mock, 100);
+    pub fn is_mock(&self) -> bool {
+        self.mock.is_some()
+    }
+
+    fn mock(&self) -> MockCluster<'_, DefaultProducerContext> {
+        let owner = self.mock.as_ref().expect("a mock cluster");
+        owner.client().mock_cluster().expect("a mock cluster")
+    }
+
+    /// Has the mock cluster answer the next thousand requests of a kind with an error.
+    pub fn refuse(&self, requests: RDKafkaApiKey, error: RDKafkaRespErr) {
+        self.mock().request_errors(requests, &[error; 1000]);
+    }
+
+    /// The mock cluster's brokers take no connections any more.
+    pub fn brokers_down(&self) {
+        for id in BROKERS {
+            self.mock().broker_down(id).unwrap();
         }
-        let cluster = client.mock_cluster().expect("mock cluster");
-        cluster.create_topic(TOPIC, partitions, 1).expect("topic");
-        let brokers = cluster.bootstrap_servers();
-        Kafka {
-            _mock: Some(cluster),
-            ..Kafka::at(&brokers, partitions)
+    }
+
+    /// They do again.
+    pub fn brokers_up(&self) {
+        for id in BROKERS {
+            self.mock().broker_up(id).unwrap();
         }
     }
 
@@ -92,6 +117,7 @@ impl Kafka {
         let producer: BaseProducer = self
             .config()
             .set("linger.ms", "5")
+            .set("message.max.bytes", "20000000")
             // Or a retry could put a record there twice, when its leader goes.
             .set("enable.idempotence", "true")
             .create()

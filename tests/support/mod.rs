@@ -3,11 +3,16 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod allocations;
+pub mod chance;
 pub mod fake_clickhouse;
 pub mod kafka;
+pub mod nginx;
 pub mod program;
+pub mod prometheus;
 pub mod relay;
 pub mod small_disk;
+pub mod spellings;
 pub mod stack;
 pub mod tls;
 pub mod wall_clock;
+pub mod world;

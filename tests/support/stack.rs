@@ -47,6 +47,11 @@ impl Stack {
         self.start();
     }
 
+    /// Starts them with this in the environment from now on.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.environment.push((name, value.to_owned()));
+    }
+
     /// Starts them again.
     pub fn start(&self) {
         self.run("up");

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anonymizer::ingest::{BLOCK_BYTES, row};
-use anonymizer::minutes::Minutes;
+use anonymizer::queue::LaneId;
 use anonymizer::queue::{DataDir, PackedBlock, Queue};
-use anonymizer::record::LaneId;
-use anonymizer::store::{APPEND_BYTES, ZSTD_LEVEL};
-use anonymizer::synth::Synth;
+use anonymizer::record::synth::Synth;
+use anonymizer::row::BLOCK_BYTES;
+use anonymizer::row::ZSTD_LEVEL;
+use anonymizer::row::minutes::Minutes;
+use anonymizer::row::row;
+use anonymizer::store::APPEND_BYTES;
 
 /// Realistic spacing: 1,000 records a second.
 pub const INTERVAL: Duration = Duration::from_millis(1);
@@ -152,6 +154,7 @@ fn blocks(most_rows: u64) -> Vec<PackedBlock> {
             minutes,
             appended_ms: 0,
             quarantined: Vec::new(),
+            last: None,
         });
     }
     blocks

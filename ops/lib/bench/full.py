@@ -86,9 +86,9 @@ def memory(world):
 
 def growth(world):
     """How many records and rows a second, with little and with much queued: one after the other, turn by turn."""
-    full = f"{world.queued >> 30} GiB"
-    sizes = {**SIZES, full: None}
-    reading, sending = ({name: [] for name in sizes} for _ in range(2))
+    sizes = {**SIZES, f"{world.queued >> 30} GiB": None}
+    kinds = (("reading", ""), ("reading", " of CPU time"), ("sending", " of CPU time"))
+    found = {kind: {name: [] for name in sizes} for kind in kinds}
     for _ in range(world.turns):
         for name, size in sizes.items():
             data = world.scratch() / "data" if size else queue(world)
@@ -98,22 +98,17 @@ def growth(world):
             world.produce(world.records)
             # Nothing is still on its way to the disk that this run has not written.
             os.sync()
-            reading[name].append(read(world, data))
-            sending[name].append(send(world, data))
+            for kind, rate in zip(kinds, (*read(world, data), send(world, data))):
+                found[kind][name].append(rate)
             if size:
                 shutil.rmtree(data)
-    for what, found in (("reading", reading), ("sending", sending)):
-        for by, which in (("", 0), (" of CPU time", 1)):
-            # The pause between requests bounds how much is sent in a second.
-            if what == "sending" and not by:
-                continue
-            rates = {name: [turn[which] for turn in turns] for name, turns in found.items()}
-            for name, turns in rates.items():
-                yield figure(f"{what} with {name} queued", f"rows/s{by}", turns)
-            first, *more = rates.items()
-            for name, turns in more:
-                ratios = (t / f for t, f in zip(turns, first[1]))
-                yield figure(f"{what} with {name} queued, against {first[0]}{by}", "x", ratios, ">= 0.9")
+    for (what, by), rates in found.items():
+        for name, turns in rates.items():
+            yield figure(f"{what} with {name} queued", f"rows/s{by}", turns)
+        first, *more = rates.items()
+        for name, turns in more:
+            ratios = (t / f for t, f in zip(turns, first[1]))
+            yield figure(f"{what} with {name} queued, against {first[0]}{by}", "x", ratios, ">= 0.9")
 
 
 def read(world, data):
@@ -129,7 +124,7 @@ def read(world, data):
 
 
 def send(world, data):
-    """Rows a second, and a second of CPU."""
+    """Rows for each second of CPU, since the pause between requests bounds the wall clock."""
     count = "rows_inserted_total"
     bounds = (*EVERY_SECOND, "--max-batch-rows", "400000")
     with Sink(world.own(), data.parent) as sink, Program(world.program(), data, *bounds, url=sink.url) as program:
@@ -137,9 +132,9 @@ def send(world, data):
         until(lambda: len(sink.inserts()) >= 2, "inserts", every=0.01)
         before = sample(program, count)
         until(lambda: len(sink.inserts()) >= 12, "inserts", every=0.01)
-        rows, wall, cpu = difference(before, sample(program, count))
+        rows, _, cpu = difference(before, sample(program, count))
         program.end()
-    return rows / wall, rows / cpu
+    return rows / cpu
 
 
 def sample(program, count):

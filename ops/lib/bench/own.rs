@@ -21,11 +21,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anonymizer::flush::{Filler, Wanted};
-use anonymizer::ingest::{BLOCK_BYTES, row};
-use anonymizer::minutes::Minutes;
 use anonymizer::queue::{PackedFormat, SealBounds};
-use anonymizer::store::ZSTD_LEVEL;
-use anonymizer::synth::Synth;
+use anonymizer::record::synth::Synth;
+use anonymizer::row::BLOCK_BYTES;
+use anonymizer::row::ZSTD_LEVEL;
+use anonymizer::row::minutes::Minutes;
+use anonymizer::row::row;
 use fill::{Amount, INTERVAL, START_MS, fill};
 
 /// Messages that are made before measuring, and taken again and again.

@@ -104,7 +104,7 @@ def _traffic(ask: Ask, rows: RowSet, value: dict, turn: int, by: tuple) -> str:
     series = ask.kind == "series"
     filters = (f"{word} = [{value[d] if series and d in by else ''}]" for d, word in WORDS.items())
     return (
-        f"traffic(from = toDateTime({start}), to = toDateTime({end}), step = {step if series else 0}, "
+        f"traffic(from = {start}, to = {end}, step = {step if series else 0}, "
         f"by = '{'' if series else ','.join(WORDS[d] for d in by)}', {', '.join(filters)})"
     )
 

@@ -29,14 +29,14 @@ def ddl_statements() -> list[str]:
 
 
 def insert_settings(token: str) -> str:
-    """The settings of the program's INSERTs, read from src/sink/mod.rs, so that they cannot drift apart."""
-    source = (ROOT / "src/sink/mod.rs").read_text()
+    """The settings of the program's INSERTs, read from src/clickhouse/insert.rs, so that they cannot drift apart."""
+    source = (ROOT / "src/clickhouse/insert.rs").read_text()
     body = source[source.index("pub fn insert_settings") :]
     pairs = dict(re.findall(r'\("(\w+)", ([^)]+)\)', body[: body.index(".into_iter()")]))
-    assert "insert_deduplication_token" in pairs, "src/sink/mod.rs: cannot read insert_settings"
+    assert "insert_deduplication_token" in pairs, "src/clickhouse/insert.rs: cannot read insert_settings"
     values = {"token": f"'{token}'", "&block": "1048576"}
     http_only = {"wait_end_of_query", "query_id"}
-    shown = {n: values.get(v, v.strip('"')) for n, v in pairs.items() if n not in http_only}
+    shown = {n: values.get(v, v.replace('"', "'")) for n, v in pairs.items() if n not in http_only}
     return ", ".join(f"{name} = {value}" for name, value in shown.items())
 
 

@@ -1,4 +1,4 @@
-"""Fits the capacity model (src/capacity.rs) to counted groups: groups / rows = r0 * (1 + (n/a)^b)^(-c)."""
+"""Fits the capacity model (src/cli/capacity/model.rs) to counted groups: groups / rows = r0 * (1 + (n/a)^b)^(-c)."""
 
 import csv
 import json

@@ -4,27 +4,26 @@ use std::cell::Cell;
 use std::io::Read as _;
 
 use super::*;
-use crate::queue::{DataDir, PackedBlock};
-use crate::rows::rows;
-use crate::synth::Synth;
+use crate::queue::PackedBlock;
+use crate::queue::fixture::{Fixture, block_of};
+use crate::record::synth::Synth;
+use crate::row::read::rows;
 
 const BLOCK_ROWS: usize = 500;
 /// Enough for the strongest level, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-struct Fixture {
-    _dir: tempfile::TempDir,
-    queue: Queue,
+struct Backlog {
+    queue: Fixture,
     /// The rows of each block, in order.
     blocks: Vec<Vec<Vec<u8>>>,
 }
 
-impl Fixture {
+impl Backlog {
     /// A queue of so many eligible blocks of realistic rows.
-    fn new(blocks: usize) -> Fixture {
-        let dir = tempfile::tempdir().unwrap();
-        let queue = Queue::open(DataDir::lock(dir.path()).unwrap()).unwrap();
-        let lane = queue.open_lane("t", 0, 0).unwrap();
+    fn new(blocks: usize) -> Backlog {
+        let queue = Fixture::new();
+        let lane = queue.open(0);
         let mut synth = Synth::new(1, 1_700_000_000_000);
         let mut all = Vec::new();
         for block in 0..blocks {
@@ -32,28 +31,19 @@ impl Fixture {
             let raw = rows.concat();
             let first = (block * BLOCK_ROWS) as i64;
             let packed = PackedBlock {
-                first,
-                next: first + BLOCK_ROWS as i64,
-                rows: BLOCK_ROWS as u32,
-                raw_len: raw.len() as u32,
-                frame: zstd::bulk::compress(&raw, 1).unwrap(),
-                minutes: crate::rows::rows(&raw)
+                minutes: crate::row::read::rows(&raw)
                     .map(|r| r.unwrap().timestamp)
                     .collect(),
                 appended_ms: block as u64,
-                quarantined: Vec::new(),
+                ..block_of(first, BLOCK_ROWS as u32, &raw)
             };
-            assert!(queue.append(lane, &packed).unwrap());
+            assert!(queue.q().append(lane, &packed).unwrap());
             all.push(rows);
         }
-        queue.sync().unwrap();
+        queue.q().sync().unwrap();
         let next = (blocks * BLOCK_ROWS) as i64;
-        queue.acknowledge(lane, next).unwrap();
-        Fixture {
-            _dir: dir,
-            queue,
-            blocks: all,
-        }
+        queue.q().acknowledge(lane, next).unwrap();
+        Backlog { queue, blocks: all }
     }
 
     fn fill(&self, bytes: u64, patience: Duration, only_full: bool) -> Option<Filling> {
@@ -77,7 +67,7 @@ impl Fixture {
             only_full,
             stop: &|| false,
         };
-        filler.fill(&self.queue, wanted).unwrap()
+        filler.fill(self.queue.q(), wanted).unwrap()
     }
 
     /// The rows that a filling must hold: those of the oldest blocks.
@@ -89,10 +79,10 @@ impl Fixture {
     }
 }
 
-fn row(record: crate::synth::SynthRecord) -> Vec<u8> {
+fn row(record: crate::record::synth::SynthRecord) -> Vec<u8> {
     let (mut message, mut row) = (Vec::new(), Vec::new());
     record.encode_into(&mut message);
-    crate::ingest::row(&message, &mut row).unwrap();
+    crate::row::row(&message, &mut row).unwrap();
     row
 }
 
@@ -110,7 +100,7 @@ fn unpacked(spool: &mut Spool) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_backlog_is_packed_into_a_full_body_of_the_oldest_rows() {
-    let f = Fixture::new(60);
+    let f = Backlog::new(60);
     let mut filler = Filler::default();
     // The first body teaches how much fits.
     for _ in 0..2 {
@@ -129,7 +119,7 @@ fn a_backlog_is_packed_into_a_full_body_of_the_oldest_rows() {
 
 #[test]
 fn what_fits_as_it_is_stored_is_not_packed() {
-    let f = Fixture::new(4);
+    let f = Backlog::new(4);
     let filling = f.fill(1 << 20, PATIENCE, false).unwrap();
     assert!(filling.packed.is_none() && !filling.plan.full);
     assert_eq!(filling.plan.rows, 2000);
@@ -138,7 +128,7 @@ fn what_fits_as_it_is_stored_is_not_packed() {
 
 #[test]
 fn what_fits_only_packed_is_packed_whole_but_does_not_count_as_full() {
-    let f = Fixture::new(12);
+    let f = Backlog::new(12);
     let stored = f.fill(u64::MAX, PATIENCE, false).unwrap().plan.bytes;
     let limit = stored * 9 / 10;
     let mut filling = f.fill(limit, PATIENCE, false).unwrap();
@@ -150,7 +140,7 @@ fn what_fits_only_packed_is_packed_whole_but_does_not_count_as_full() {
 
 #[test]
 fn without_patience_frames_go_out_as_they_are_stored() {
-    let f = Fixture::new(20);
+    let f = Backlog::new(20);
     let filling = f.fill(64 << 10, Duration::ZERO, true).unwrap();
     assert!(filling.packed.is_none() && filling.plan.full);
     assert!(filling.plan.bytes <= 64 << 10);
@@ -158,16 +148,16 @@ fn without_patience_frames_go_out_as_they_are_stored() {
 
 #[test]
 fn a_body_that_cannot_be_written_goes_out_as_it_is_stored() {
-    let f = Fixture::new(20);
+    let f = Backlog::new(20);
     // The spool's name for a moment is taken by a directory.
-    std::fs::create_dir(f.queue.dir().path().join("body.new")).unwrap();
+    std::fs::create_dir(f.queue.q().dir().path().join("body.new")).unwrap();
     let filling = f.fill(64 << 10, PATIENCE, false).unwrap();
     assert!(filling.packed.is_none() && filling.plan.full);
 }
 
 #[test]
 fn a_stop_ends_the_packing() {
-    let f = Fixture::new(20);
+    let f = Backlog::new(20);
     let asked = Cell::new(0);
     let stop = || {
         asked.set(asked.get() + 1);
@@ -183,20 +173,20 @@ fn a_stop_ends_the_packing() {
         only_full: false,
         stop: &stop,
     };
-    let ended = Filler::default().fill(&f.queue, wanted);
+    let ended = Filler::default().fill(f.queue.q(), wanted);
     assert!(matches!(ended, Err(PackError::Stopped)));
 }
 
 #[test]
 fn rows_beyond_a_sorted_run_are_packed_too() {
-    let f = Fixture::new(6);
+    let f = Backlog::new(6);
     let all = f.fill(u64::MAX, PATIENCE, false).unwrap();
     let packing = Packing {
         format: PackedFormat::RowBinary,
         level: 1,
     };
-    let (mut spool, rows) = Spool::fill(f.queue.dir().path(), |out| {
-        let blocks = f.queue.range_blocks(&all.plan.ranges);
+    let (mut spool, rows) = Spool::fill(f.queue.q().dir().path(), |out| {
+        let blocks = f.queue.q().range_blocks(&all.plan.ranges);
         // Runs of about two blocks.
         crate::flush::pack::pack_in_runs(blocks, packing, 150 << 10, out, &|| false)
     })
@@ -207,7 +197,7 @@ fn rows_beyond_a_sorted_run_are_packed_too() {
 
 #[test]
 fn a_body_that_takes_longer_to_pack_than_the_slot_is_away_goes_out_as_stored() {
-    let f = Fixture::new(60);
+    let f = Backlog::new(60);
     let limit = 256 << 10;
     let plain = f.fill(limit, Duration::ZERO, false).unwrap();
     // A microsecond for some 4 MB of rows.

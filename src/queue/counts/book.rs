@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::{Changes, Spans, Tally, chunk, no_count};
-use crate::minutes::{Minutes, Span};
-use crate::queue::trees::{Trees, entries};
+use crate::queue::disk::trees::{Trees, entries};
 use crate::queue::{BlockHeader, Lane, QueueError};
+use crate::row::minutes::{Minutes, Span};
 
 /// What is counted of each partition, and what was found of it in blocks.
 pub(in crate::queue) struct Book {

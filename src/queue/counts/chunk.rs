@@ -11,7 +11,8 @@
 
 use super::super::QueueError;
 use super::Tally;
-use crate::minutes::{Span, leb128, read_leb128};
+use crate::row::minutes::Span;
+use crate::row::varint::{leb128, read_leb128};
 
 /// Spans in a chunk.
 const SPANS: u32 = 60;

@@ -2,7 +2,7 @@
 //!
 //! - *consumed*: appended here, and not thrown away again as another instance's.
 //! - *stored*: in a batch that ClickHouse has acknowledged.
-//! - *lost*: gone with damage that `repair` could not save.
+//! - *lost*: gone with damage that `repair` could not save, or in a rejected batch that a person dropped.
 //!
 //! What is consumed and neither stored nor lost is queued: it lies in a block. So the counts are a
 //! second book over the blocks, and `verify` compares the two.
@@ -14,6 +14,7 @@
 //! The sum over all instances then has each record once.
 
 mod book;
+mod by_lane;
 mod chunk;
 mod report;
 mod span;
@@ -23,16 +24,19 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sled::Transactional as _;
 
 pub(super) use book::{Book, book, is_whole, write_off};
+pub(super) use by_lane::{ByLane, Chunks, add_rows};
 pub use report::{COUNTS_FORMAT, Counted, Counts, PartitionCounts};
 pub use span::Spans;
 pub(super) use span::Window;
 
-use super::{Batch, Lane, Queue, QueueError, State, json, layout};
-use crate::minutes::{Minutes, Span};
-use crate::record::LaneId;
+use super::{Batch, Lane, Queue, QueueError, State};
+use crate::queue::LaneId;
+use crate::queue::change::Change;
+use crate::queue::format::block;
+use crate::queue::format::dropped::{DROPPED_MINUTES, DroppedMinutes};
+use crate::row::minutes::Span;
 
 /// Name in `meta`: when counting began, Unix ms.
 pub(super) const SINCE: &str = "counts_since";
@@ -47,7 +51,7 @@ pub struct Tally {
     pub consumed: i64,
     /// Acknowledged by ClickHouse.
     pub stored: i64,
-    /// Gone with damage.
+    /// Gone with damage, or dropped by a person.
     pub lost: i64,
 }
 
@@ -92,7 +96,7 @@ impl Changes {
     }
 
     /// The chunks as they will be, to be inserted in a transaction.
-    pub fn onto(self, counts: &sled::Tree) -> Result<Vec<Entry>, QueueError> {
+    pub fn onto(self, counts: &sled::Tree) -> Result<Chunks, QueueError> {
         let mut out = Vec::with_capacity(self.0.len());
         for (key, changes) in self.0 {
             let mut whole = match counts.get(&key).map_err(QueueError::store("read"))? {
@@ -107,20 +111,6 @@ impl Changes {
             out.push((key, value));
         }
         Ok(out)
-    }
-}
-
-/// Key and value of a chunk.
-type Entry = (Vec<u8>, Vec<u8>);
-
-/// Rows by lane and minute.
-pub(super) type ByLane = BTreeMap<LaneId, BTreeMap<u32, u64>>;
-
-/// Adds the rows of a block.
-pub(super) fn add_rows(to: &mut ByLane, lane: LaneId, minutes: &Minutes) {
-    let lane = to.entry(lane).or_default();
-    for (minute, rows) in minutes.iter() {
-        *lane.entry(minute).or_default() += u64::from(rows);
     }
 }
 
@@ -162,7 +152,8 @@ impl Queue {
             let trees = self.trees()?;
             // All chunks of the day of the first one.
             let mut day = None;
-            let mut gone = Vec::new();
+            let mut last = None;
+            let mut change = Change::default();
             let mut changes = Changes::default();
             for entry in trees.counts.range(from.clone()..end.clone()).take(24) {
                 let (key, value) = entry.map_err(QueueError::store("read"))?;
@@ -175,21 +166,17 @@ impl Queue {
                 for tally in chunk::read(&key, &value)?.into_values() {
                     changes.add_span(prefix, of, tally);
                 }
-                gone.push(key.to_vec());
+                change.remove_counts(&key);
+                last = Some(key.to_vec());
             }
-            let Some(last) = gone.last() else {
+            let Some(last) = last else {
                 return Ok(());
             };
-            from.clone_from(last);
+            from = last;
             from.push(0);
-            let sums = changes.onto(&trees.counts)?;
-            let written = trees.counts.transaction(|counts| {
-                for key in &gone {
-                    counts.remove(key.as_slice())?;
-                }
-                insert(counts, &sums)
-            });
-            self.transaction_result("add up counts of", written)?;
+            change.counts(changes.onto(&trees.counts)?);
+            drop(trees);
+            self.write_records(&change, "add up counts of")?;
         }
     }
 
@@ -209,8 +196,8 @@ impl Queue {
         if state.uncounted.is_empty() {
             return Ok(());
         }
+        let mut change = Change::default();
         let mut changes = Changes::default();
-        let mut counted = Vec::new();
         for (id, rows) in &state.uncounted {
             // A lane with rows is never forgotten.
             let Some(lane) = state.lanes.get(id) else {
@@ -223,22 +210,11 @@ impl Queue {
             });
             let mut lane = lane.clone();
             lane.counted = lane.next;
-            counted.push(lane);
+            change.lane(lane);
         }
-        let trees = self.trees()?;
-        let chunks = self.guard(changes.onto(&trees.counts))?;
-        let written = (&trees.counts, &trees.lanes).transaction(|(counts, lanes)| {
-            for lane in &counted {
-                lanes.insert(&layout::lane_key(lane.id), json(lane))?;
-            }
-            insert(counts, &chunks)
-        });
-        self.transaction_result("count rows in", written)?;
-        state
-            .lanes
-            .extend(counted.into_iter().map(|lane| (lane.id, lane)));
-        state.uncounted.clear();
-        Ok(())
+        change.counts(self.guard(changes.onto(&self.trees()?.counts))?);
+        change.counted();
+        self.write(state, change, "count rows in")
     }
 
     /// Takes up the rows that the last process appended and did not count.
@@ -257,7 +233,7 @@ impl Queue {
             while let Some((block, value)) = self.block_at(lane.id, at)? {
                 // After an adoption: what the original delivered is not this one's.
                 if !batches.iter().any(|b| b.covers(&block)) {
-                    let minutes = layout::read_minutes(&block, &value)?;
+                    let minutes = block::read_minutes(&block, &value)?;
                     add_rows(&mut uncounted, lane.id, &minutes);
                 }
                 at = block.next;
@@ -278,20 +254,20 @@ impl Queue {
         Ok(all)
     }
 
-    /// The changes by which the rows of a batch become stored ones.
-    pub(super) fn stored_rows(state: &State, rows: ByLane) -> Changes {
+    /// The changes by which the rows of a batch become stored or lost ones, as `tally` makes them.
+    pub(super) fn settled_rows(
+        state: &State,
+        rows: ByLane,
+        tally: impl Fn(i64) -> Tally,
+    ) -> Changes {
         let mut changes = Changes::default();
         for (id, rows) in rows {
             match state.lanes.get(&id) {
-                Some(lane) => changes.add(lane, state.window, rows, |n| Tally {
-                    stored: n,
-                    ..Tally::default()
-                }),
+                Some(lane) => changes.add(lane, state.window, rows, &tally),
                 // Its record was lost with damage, and what was consumed of it counts as lost.
                 None => changes.add(&Lane::unknown(id, 0), state.window, rows, |n| Tally {
                     consumed: n,
-                    stored: n,
-                    ..Tally::default()
+                    ..tally(n)
                 }),
             }
         }
@@ -303,6 +279,7 @@ impl Queue {
         let trees = self.trees()?;
         self.guard(trees.counts.clear().map_err(QueueError::store("clear")))?;
         self.save(SINCE, &now_ms)?;
+        self.save(DROPPED_MINUTES, &DroppedMinutes::default())?;
         let lanes: Vec<LaneId> = self.state().lanes.keys().copied().collect();
         for lane in lanes {
             // No row of it is counted any more, but sealed ones still are to be.
@@ -310,21 +287,6 @@ impl Queue {
         }
         self.find_uncounted()
     }
-}
-
-/// Inserts chunks; one without rows goes.
-pub(super) fn insert(
-    counts: &sled::transaction::TransactionalTree,
-    chunks: &[(Vec<u8>, Vec<u8>)],
-) -> sled::transaction::ConflictableTransactionResult<(), std::convert::Infallible> {
-    for (key, value) in chunks {
-        if value.is_empty() {
-            counts.remove(key.as_slice())?;
-        } else {
-            counts.insert(key.as_slice(), value.as_slice())?;
-        }
-    }
-    Ok(())
 }
 
 fn no_count(key: &[u8]) -> QueueError {

@@ -6,9 +6,11 @@ use std::ops::{AddAssign, Range};
 use serde::{Deserialize, Serialize};
 
 use super::{Queue, QueueError, SINCE, Spans, Tally, chunk, no_count};
-use crate::minutes::Span;
-use crate::ownership::{LOST_RANGES, LostRange};
-use crate::queue::{Batch, BatchState, Lane};
+use crate::queue::format::dropped::{DROPPED_MINUTES, DroppedMinutes};
+use crate::queue::{
+    Batch, BatchState, DROPPED_BATCHES, DroppedBatch, LOST_RANGES, Lane, LostRange,
+};
+use crate::row::minutes::Span;
 
 /// Version of [`Counts`] as a file.
 pub const COUNTS_FORMAT: u32 = 1;
@@ -55,6 +57,9 @@ pub struct Counted {
     pub lost: i64,
     /// Of those queued or rejected: an insert may have stored them, its answer is not known.
     pub in_flight: i64,
+    /// Of those lost: a person dropped them, and an insert may have stored them all the same.
+    #[serde(default)]
+    pub lost_or_stored: i64,
 }
 
 impl Counted {
@@ -88,6 +93,9 @@ pub struct PartitionCounts {
     pub quarantined: u64,
     /// Offsets that Kafka no longer had.
     pub lost_offsets: i64,
+    /// Rows of rejected batches that a person dropped, of all times; they are among `lost`.
+    #[serde(default)]
+    pub dropped: i64,
 }
 
 impl AddAssign<&PartitionCounts> for PartitionCounts {
@@ -101,6 +109,7 @@ impl AddAssign<&PartitionCounts> for PartitionCounts {
         self.lost += other.lost;
         self.quarantined += other.quarantined;
         self.lost_offsets += other.lost_offsets;
+        self.dropped += other.dropped;
     }
 }
 
@@ -155,6 +164,12 @@ impl Queue {
         for (minute, rows) in in_flight.values().flatten() {
             if let Some(counted) = counted.get_mut(&all.span_of(*minute)) {
                 counted.in_flight += rows;
+            }
+        }
+        let perhaps: DroppedMinutes = self.load(DROPPED_MINUTES)?.unwrap_or_default();
+        for (minute, rows) in perhaps {
+            if let Some(counted) = counted.get_mut(&all.span_of(minute)) {
+                counted.lost_or_stored += rows as i64;
             }
         }
         self.without_time(&mut partitions)?;
@@ -241,6 +256,11 @@ impl Queue {
         for lost in lost {
             let name = (lost.topic, lost.partition);
             partition_counts(partitions, &name).lost_offsets += lost.to - lost.from;
+        }
+        let dropped: Vec<DroppedBatch> = self.load(DROPPED_BATCHES)?.unwrap_or_default();
+        for range in dropped.into_iter().flat_map(|batch| batch.ranges) {
+            let name = (range.topic, range.partition);
+            partition_counts(partitions, &name).dropped += range.rows as i64;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Tally;
-use crate::minutes::{DAY, Span};
+use crate::row::minutes::{DAY, Span};
 
 /// How far ahead of now minutes are counted each: clocks of edge servers are wrong by hours, not by
 /// more days.

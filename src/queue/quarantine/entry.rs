@@ -2,10 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Position;
-use crate::quarantine::Masked;
-use crate::queue::{Lane, json, layout};
-use crate::record::{LaneId, Quarantined};
+use crate::privacy::Quarantined;
+use crate::privacy::message::Masked;
+use crate::queue::format::block;
+use crate::queue::{Lane, LaneId, json};
+
+/// A place in the quarantine: lane and offset. Pages go on after one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position(pub(super) u32, pub(super) i64);
+
+/// Which entries are meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Which {
+    /// Partition and offset; all, if absent. Several lanes may have read the same offset.
+    pub only: Option<(i32, i64)>,
+    /// Where the last page ended.
+    pub after: Option<Position>,
+}
 
 /// A message in quarantine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +87,7 @@ pub(in crate::queue) fn is_whole(key: &[u8], value: &[u8]) -> bool {
 }
 
 pub(super) fn read_entry(key: &[u8], value: &[u8]) -> Option<QuarantineEntry> {
-    let (lane, offset) = layout::parse_key(key)?;
+    let (lane, offset) = block::parse_key(key)?;
     let end = value.iter().position(|b| *b == b'\n');
     let (facts, kept) = match end {
         Some(end) => (&value[..end], Some(Masked::from_queue(&value[end + 1..]))),

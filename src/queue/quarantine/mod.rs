@@ -6,42 +6,20 @@
 mod entry;
 mod pages;
 mod retry;
-
-use serde::{Deserialize, Serialize};
-use sled::Transactional as _;
+mod totals;
 
 pub use entry::QuarantineEntry;
+pub use entry::{Position, Which};
 pub(super) use entry::{is_whole, write_entry};
-pub use pages::{Page, Position, Which};
+pub use pages::Page;
 pub use retry::Retried;
+pub use totals::QuarantineTotals;
+pub(super) use totals::TOTALS;
 
-use super::{Lane, Queue, QueueError, json, layout};
-
-/// Name in the `meta` tree.
-pub(super) const TOTALS: &[u8] = b"quarantine";
-
-/// What the quarantine holds, kept beside it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QuarantineTotals {
-    /// Entries.
-    pub entries: u64,
-    /// Their bytes, without sled's overhead.
-    pub bytes: u64,
-    /// Entries that were dropped for room. Each is a loss.
-    pub dropped: u64,
-}
-
-impl QuarantineTotals {
-    pub(super) fn add(&mut self, value: &[u8]) {
-        self.entries += 1;
-        self.bytes += value.len() as u64;
-    }
-
-    pub(super) fn remove(&mut self, value: &[u8]) {
-        self.entries = self.entries.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(value.len() as u64);
-    }
-}
+use super::change::Change;
+use super::{Lane, Queue, QueueError, State};
+use crate::queue::format::block;
+use crate::runtime::clock::now_ms;
 
 impl Queue {
     /// What the quarantine holds.
@@ -57,12 +35,13 @@ impl Queue {
         self.check()?;
         let mut state = self.state();
         let mut totals = state.quarantine;
+        let lanes = &state.lanes;
         let page = self.page(which, |entry, value| {
             totals.remove(value);
-            Ok(Some(entry))
+            let eligible = is_eligible(lanes.get(&entry.lane), entry.message.offset);
+            Ok(Some(QuarantineEntry { eligible, ..entry }))
         })?;
-        self.remove_entries(&page.entries, totals)?;
-        state.quarantine = totals;
+        self.remove_entries(&mut state, &page.entries, totals)?;
         Ok(page)
     }
 
@@ -94,6 +73,7 @@ impl Queue {
                 totals.entries -= 1;
                 totals.bytes -= len as u64;
                 totals.dropped += 1;
+                totals.dropped_ms = Some(now_ms());
                 let next = self.entry_after(Some(entry.position()))?;
                 heads.extend(
                     next.filter(|(n, _)| n.lane == entry.lane)
@@ -101,8 +81,7 @@ impl Queue {
                 );
                 gone.push(entry);
             }
-            self.remove_entries(&gone, totals)?;
-            state.quarantine = totals;
+            self.remove_entries(&mut state, &gone, totals)?;
         }
         Ok(gone)
     }
@@ -120,21 +99,19 @@ impl Queue {
 
     fn remove_entries(
         &self,
+        state: &mut State,
         entries: &[QuarantineEntry],
         totals: QuarantineTotals,
     ) -> Result<(), QueueError> {
         if entries.is_empty() {
             return Ok(());
         }
-        let trees = self.trees()?;
-        let written = (&trees.quarantine, &trees.meta).transaction(|(quarantine, meta)| {
-            for entry in entries {
-                quarantine.remove(&layout::key(entry.lane, entry.message.offset))?;
-            }
-            meta.insert(TOTALS, json(&totals))?;
-            Ok(())
-        });
-        self.transaction_result("drop messages in", written)
+        let mut change = Change::default();
+        for entry in entries {
+            change.remove_entry(&block::key(entry.lane, entry.message.offset));
+        }
+        change.quarantine(totals);
+        self.write(state, change, "drop messages in")
     }
 }
 

@@ -5,26 +5,16 @@ use std::ops::Bound;
 use serde::{Deserialize, Serialize};
 
 use super::entry::read_entry;
-use super::{QuarantineEntry, is_eligible};
-use crate::queue::{Queue, QueueError, layout};
-use crate::record::LaneId;
+use super::{Position, QuarantineEntry, Which, is_eligible};
+use crate::queue::format::block;
+use crate::queue::{LaneId, Queue, QueueError};
 
 /// Entries that one page looks at, and bytes after which it ends.
 const PAGE_ENTRIES: usize = 2048;
 const PAGE_BYTES: usize = 1 << 20;
 
-/// A place in the quarantine: lane and offset. Pages go on after one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position(pub(super) u32, pub(super) i64);
-
-/// Which entries are meant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Which {
-    /// Partition and offset; all, if absent. Several lanes may have read the same offset.
-    pub only: Option<(i32, i64)>,
-    /// Where the last page ended.
-    pub after: Option<Position>,
-}
+/// Bytes of a key.
+const KEY: usize = 12;
 
 /// Some entries, in order, and where to go on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,7 +23,13 @@ pub struct Page<T> {
     pub entries: Vec<T>,
     /// For [`Which::after`]; `None` at the end.
     pub next: Option<Position>,
+    /// Entries that cannot be read, in words; they stay as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
 }
+
+/// What lies under a key: an entry with its whole value, or words for what cannot be read.
+type Looked = Result<(QuarantineEntry, sled::IVec), String>;
 
 impl Queue {
     /// Every quarantined message, with the lane that read it.
@@ -70,7 +66,8 @@ impl Queue {
         self.page_until(which, |entry, value| Ok((each(entry, value)?, false)))
     }
 
-    /// Walks entries until the page is full or `each` says that it is.
+    /// Walks entries until the page is full or `each` says that it is. One that is damaged is named, and
+    /// those behind it come all the same.
     pub(super) fn page_until<T>(
         &self,
         which: Which,
@@ -78,47 +75,77 @@ impl Queue {
     ) -> Result<Page<T>, QueueError> {
         let mut page = Page {
             entries: Vec::new(),
-            next: which.after,
+            next: None,
+            damaged: Vec::new(),
         };
-        let mut bytes = 0;
-        for _ in 0..PAGE_ENTRIES {
-            let Some((entry, value)) = self.next_entry(page.next, which.only)? else {
-                page.next = None;
-                break;
-            };
-            page.next = Some(entry.position());
-            let (kept, full) = each(entry, &value)?;
-            page.entries.extend(kept);
-            bytes += value.len();
-            if full || bytes >= PAGE_BYTES {
+        let (mut looked, mut bytes) = (0, 0);
+        let mut from = match (which.after, which.only) {
+            // In each lane there is one at the most.
+            (Some(Position(lane, _)), Some(_)) => after(Some(Position(lane, i64::MAX))),
+            (at, _) => after(at),
+        };
+        while let Some((key, found)) = self.next_of(&mut from, which.only)? {
+            let mut full = false;
+            match found {
+                Ok((entry, value)) => {
+                    let (kept, ends) = each(entry, &value)?;
+                    page.entries.extend(kept);
+                    bytes += value.len();
+                    full = ends;
+                }
+                Err(what) => page.damaged.push(what),
+            }
+            looked += 1;
+            // Only behind a key of ours can the next page begin.
+            if let Some((lane, offset)) = block::parse_key(&key).filter(|_| key.len() == KEY)
+                && (full || looked >= PAGE_ENTRIES || bytes >= PAGE_BYTES)
+            {
+                page.next = Some(Position(lane.0, offset));
                 break;
             }
         }
         Ok(page)
     }
 
-    fn next_entry(
+    /// The next entry from `from` on, which moves on behind it.
+    fn next_of(
         &self,
-        after: Option<Position>,
+        from: &mut Bound<Vec<u8>>,
         only: Option<(i32, i64)>,
-    ) -> Result<Option<(QuarantineEntry, sled::IVec)>, QueueError> {
-        let Some((partition, offset)) = only else {
-            return self.entry_after(after);
-        };
-        // In each lane there is one at the most.
-        let mut at = after.map(|p| Position(p.0, i64::MAX));
-        while let Some((head, _)) = self.entry_after(at)? {
-            if head.partition == partition {
-                let just_before = Position(head.lane.0, offset - 1);
-                if let Some((entry, value)) = self.entry_after(Some(just_before))?
-                    && (entry.lane, entry.message.offset) == (head.lane, offset)
+    ) -> Result<Option<(sled::IVec, Looked)>, QueueError> {
+        while let Some((key, value)) = self.record_from(from.clone())? {
+            *from = Bound::Excluded(key.to_vec());
+            let Some((partition, offset)) = only else {
+                let looked = read(&key, value);
+                return Ok(Some((key, looked)));
+            };
+            let Some((lane, _)) = block::parse_key(&key) else {
+                continue;
+            };
+            *from = after(Some(Position(lane.0, i64::MAX)));
+            let wanted = block::key(lane, offset);
+            let found = self.trees()?.quarantine.get(wanted);
+            if let Some(value) = found.map_err(QueueError::store("read"))? {
+                let looked = read(&wanted, value);
+                // Of one that is damaged the partition is not known.
+                if looked
+                    .as_ref()
+                    .map_or(true, |(e, _)| e.partition == partition)
                 {
-                    return Ok(Some((entry, value)));
+                    return Ok(Some((wanted.as_slice().into(), looked)));
                 }
             }
-            at = Some(Position(head.lane.0, i64::MAX));
         }
         Ok(None)
+    }
+
+    fn record_from(
+        &self,
+        from: Bound<Vec<u8>>,
+    ) -> Result<Option<(sled::IVec, sled::IVec)>, QueueError> {
+        let range = (from, Bound::<Vec<u8>>::Unbounded);
+        let found = self.trees()?.quarantine.range(range).next();
+        found.transpose().map_err(QueueError::store("read"))
     }
 
     /// The first entry after `at`. Its `eligible` is not set: that takes the state lock.
@@ -126,23 +153,29 @@ impl Queue {
         &self,
         at: Option<Position>,
     ) -> Result<Option<(QuarantineEntry, sled::IVec)>, QueueError> {
-        let from = match at {
-            None => Bound::Unbounded,
-            Some(Position(lane, -1)) => Bound::Included(layout::key(LaneId(lane), 0)),
-            Some(Position(lane, offset)) => Bound::Excluded(layout::key(LaneId(lane), offset)),
-        };
-        let range = (from, Bound::<[u8; 12]>::Unbounded);
-        let trees = self.trees()?;
-        let Some(found) = trees.quarantine.range(range).next() else {
+        let Some((key, value)) = self.record_from(after(at))? else {
             return Ok(None);
         };
-        let (key, value) = found.map_err(QueueError::store("read"))?;
-        let entry = read_entry(&key, &value).ok_or_else(|| QueueError::Damaged {
-            what: match layout::parse_key(&key) {
-                Some((lane, offset)) => format!("quarantined message at offset {offset} of {lane}"),
-                None => format!("quarantined message with key {key:02x?}"),
-            },
-        })?;
-        Ok(Some((entry, value)))
+        let found = read(&key, value).map_err(|what| QueueError::Damaged { what })?;
+        Ok(Some(found))
+    }
+}
+
+/// Where a look begins that goes on after `at`.
+fn after(at: Option<Position>) -> Bound<Vec<u8>> {
+    match at {
+        None => Bound::Unbounded,
+        Some(Position(lane, -1)) => Bound::Included(block::key(LaneId(lane), 0).to_vec()),
+        Some(Position(lane, offset)) => Bound::Excluded(block::key(LaneId(lane), offset).to_vec()),
+    }
+}
+
+fn read(key: &[u8], value: sled::IVec) -> Looked {
+    match read_entry(key, &value) {
+        Some(entry) => Ok((entry, value)),
+        None => Err(match block::parse_key(key) {
+            Some((lane, offset)) => format!("quarantined message at offset {offset} of {lane}"),
+            None => format!("quarantined message with key {key:02x?}"),
+        }),
     }
 }

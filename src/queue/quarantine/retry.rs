@@ -1,15 +1,13 @@
 //! Decoding kept messages again.
 
 use serde::{Deserialize, Serialize};
-use sled::Transactional as _;
 
-use super::{Page, QuarantineEntry, TOTALS, Which, is_eligible};
-use crate::ingest::BLOCK_BYTES;
-use crate::minutes::Minutes;
-use crate::queue::layout::{self, BlockHeader};
-use crate::queue::{Lane, Queue, QueueError, counts, json};
-use crate::record::LaneId;
-use crate::store::ZSTD_LEVEL;
+use super::{Page, QuarantineEntry, Which, is_eligible};
+use crate::queue::change::Change;
+use crate::queue::format::block::{self, BlockHeader};
+use crate::queue::{Lane, LaneId, Queue, QueueError};
+use crate::row::minutes::Minutes;
+use crate::row::{BLOCK_BYTES, RowError, ZSTD_LEVEL};
 
 /// What became of an entry that was retried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +34,7 @@ impl Queue {
         &self,
         which: Which,
         now_ms: u64,
-        to_row: impl Fn(&[u8], &mut Vec<u8>) -> Result<u32, String>,
+        to_row: impl Fn(&[u8], &mut Vec<u8>) -> Result<u32, RowError>,
     ) -> Result<Page<(QuarantineEntry, Retried)>, QueueError> {
         self.check()?;
         let mut state = self.state();
@@ -48,7 +46,7 @@ impl Queue {
             let result = match &entry.message.kept {
                 _ if !eligible => Err("its commit was not acknowledged yet".to_owned()),
                 None => Err("its bytes are not kept".to_owned()),
-                Some(kept) => to_row(kept.as_bytes(), &mut rows),
+                Some(kept) => to_row(kept.as_bytes(), &mut rows).map_err(|e| e.to_string()),
             };
             let entry = QuarantineEntry { eligible, ..entry };
             let result = match result {
@@ -81,32 +79,19 @@ impl Queue {
             appended_ms: now_ms,
             checksum: 0,
         };
-        let value = layout::write_block(&header, &minutes, &frame);
-        let gone: Vec<[u8; 12]> = page
+        let mut change = Change::default();
+        change.block(&header, &minutes, &frame);
+        change.new_lane(lane);
+        for (entry, _) in page
             .entries
             .iter()
             .filter(|(_, result)| *result == Retried::Row)
-            .map(|(entry, _)| layout::key(entry.lane, entry.message.offset))
-            .collect();
+        {
+            change.remove_entry(&block::key(entry.lane, entry.message.offset));
+        }
+        change.quarantine(totals);
         // Not counted as an append that a commit waits for: no commit covers it.
-        let trees = self.trees()?;
-        let written = (&trees.blocks, &trees.lanes, &trees.quarantine, &trees.meta).transaction(
-            |(blocks, lanes, quarantine, meta)| {
-                blocks.insert(&layout::key(id, 0), value.as_slice())?;
-                lanes.insert(&layout::lane_key(id), json(&lane))?;
-                for key in &gone {
-                    quarantine.remove(key)?;
-                }
-                meta.insert(TOTALS, json(&totals))?;
-                meta.insert(b"next_lane", json(&(id.0 + 1)))?;
-                Ok(())
-            },
-        );
-        self.transaction_result("retry messages in", written)?;
-        state.next_lane += 1;
-        state.lanes.insert(id, lane);
-        state.quarantine = totals;
-        counts::add_rows(&mut state.uncounted, id, &minutes);
+        self.write(&mut state, change, "retry messages in")?;
         Ok(page)
     }
 }

@@ -1,51 +1,22 @@
 //! Entries are kept whole, counted, bounded, and leave in the same transaction as their rows come.
 
 use super::*;
-use crate::ingest::row;
-use crate::minutes::Minutes;
-use crate::queue::{DataDir, PackedBlock, SealBounds, verify};
-use crate::record::{LaneId, Quarantined};
+use crate::privacy::Quarantined;
+use crate::queue::fixture::{Fixture, block_of_bad};
+use crate::queue::{LaneId, PackedBlock};
+use crate::row::row;
 
 const PLAIN: &[u8] = include_bytes!("../../../data/golden/plain.capnp");
 
-struct Fixture {
-    dir: tempfile::TempDir,
-    queue: Option<Queue>,
-}
-
 impl Fixture {
-    fn new() -> Fixture {
-        let mut f = Fixture {
-            dir: tempfile::tempdir().unwrap(),
-            queue: None,
-        };
-        f.reopen();
-        f
-    }
-
-    fn q(&self) -> &Queue {
-        self.queue.as_ref().unwrap()
-    }
-
-    fn reopen(&mut self) {
-        self.queue = None;
-        self.queue = Some(Queue::open(DataDir::lock(self.dir.path()).unwrap()).unwrap());
-    }
-
     /// A lane of `partition` that has read these messages, all into quarantine; those below
     /// `eligible` are.
-    fn lane(&self, partition: i32, read_ms: u64, messages: &[&[u8]], eligible: i64) -> LaneId {
-        let lane = self.q().open_lane("t", partition, 0).unwrap();
+    fn bad_lane(&self, partition: i32, read_ms: u64, messages: &[&[u8]], eligible: i64) -> LaneId {
+        let lane = self.open(partition);
         let entry = |(i, m): (usize, &&[u8])| Quarantined::of(i as i64, "no".into(), m);
         let block = PackedBlock {
-            first: 0,
-            next: messages.len() as i64,
-            rows: 0,
-            raw_len: 0,
-            frame: Vec::new(),
-            minutes: Minutes::default(),
             appended_ms: read_ms,
-            quarantined: messages.iter().enumerate().map(entry).collect(),
+            ..block_of_bad(0, messages.iter().enumerate().map(entry).collect())
         };
         assert!(self.q().append(lane, &block).unwrap());
         self.q().acknowledge(lane, eligible).unwrap();
@@ -64,7 +35,8 @@ impl Fixture {
     /// The totals are those that a count finds.
     fn assert_counted(&self) {
         let mut counted = self.q().count_quarantine().unwrap();
-        counted.dropped = self.q().quarantine_totals().dropped;
+        let kept = self.q().quarantine_totals();
+        (counted.dropped, counted.dropped_ms) = (kept.dropped, kept.dropped_ms);
         assert_eq!(self.q().quarantine_totals(), counted);
     }
 }
@@ -78,19 +50,20 @@ impl Queue {
 #[test]
 fn masked_bytes_are_kept_with_their_place_over_a_reopen() {
     let mut f = Fixture::new();
-    f.lane(3, 7, &[b"from 192.0.2.77\nnext line", &[0xff; 20]], 1);
+    f.bad_lane(3, 7, &[PLAIN, &[0xff; 20]], 1);
     f.q().sync().unwrap();
     f.reopen();
     f.assert_counted();
     let page = f.q().quarantine_page(Which::default()).unwrap();
-    let [text, binary] = &page.entries[..] else {
+    let [record, binary] = &page.entries[..] else {
         panic!("{page:?}")
     };
+    let kept = record.message.kept.as_ref().unwrap();
+    assert_eq!(kept, &crate::privacy::message::mask(PLAIN).unwrap());
     assert_eq!(
-        text.message.kept.as_ref().unwrap().as_bytes(),
-        b"from 192.0.2.10\nnext line"
+        (record.partition, record.read_ms, record.eligible),
+        (3, 7, true)
     );
-    assert_eq!((text.partition, text.read_ms, text.eligible), (3, 7, true));
     assert_eq!((&binary.message.kept, binary.eligible), (&None, false));
     assert!(binary.message.not_kept.is_some());
     assert_eq!(page.next, None);
@@ -99,7 +72,7 @@ fn masked_bytes_are_kept_with_their_place_over_a_reopen() {
 #[test]
 fn an_older_queue_without_totals_is_counted() {
     let mut f = Fixture::new();
-    f.lane(0, 1, &[b"a", b"b"], 2);
+    f.bad_lane(0, 1, &[b"a", b"b"], 2);
     f.q().trees().unwrap().meta.remove(TOTALS).unwrap();
     f.q().sync().unwrap();
     f.reopen();
@@ -110,10 +83,12 @@ fn an_older_queue_without_totals_is_counted() {
 #[test]
 fn a_retried_message_becomes_an_eligible_row_and_leaves_in_one_step() {
     let mut f = Fixture::new();
-    f.lane(0, 1, &[PLAIN, b"still no record", PLAIN, PLAIN], 3);
+    let mut late = PLAIN.to_vec();
+    late[16..24].fill(0xff);
+    f.bad_lane(0, 1, &[PLAIN, &late, PLAIN, PLAIN], 3);
     let results = f.retry();
     assert_eq!(results[0], Retried::Row);
-    assert!(matches!(&results[1], Retried::Not(why) if why.contains("Cap'n Proto")));
+    assert!(matches!(&results[1], Retried::Not(why) if why.contains("DateTime")));
     assert_eq!(results[2], Retried::Row);
     assert!(
         matches!(&results[3], Retried::Not(why) if why.contains("commit")),
@@ -122,11 +97,7 @@ fn a_retried_message_becomes_an_eligible_row_and_leaves_in_one_step() {
     f.assert_counted();
     f.reopen();
     assert_eq!(f.all().len(), 2);
-    let bounds = SealBounds {
-        rows: 100,
-        bytes: 1 << 20,
-    };
-    let batch = f.q().seal(bounds, 0, |_| Vec::new()).unwrap().unwrap();
+    let batch = f.seal_all().unwrap();
     assert_eq!(batch.rows, 2);
     let frame = f.q().body(&batch).next_frame().unwrap().unwrap();
     let mut want = Vec::new();
@@ -144,7 +115,7 @@ fn a_retried_message_becomes_an_eligible_row_and_leaves_in_one_step() {
 #[test]
 fn a_retry_does_not_stand_in_the_way_of_a_commit() {
     let f = Fixture::new();
-    f.lane(0, 1, &[PLAIN], 1);
+    f.bad_lane(0, 1, &[PLAIN], 1);
     f.q().sync().unwrap();
     assert!(f.q().is_synced());
     f.retry();
@@ -154,9 +125,9 @@ fn a_retry_does_not_stand_in_the_way_of_a_commit() {
 #[test]
 fn one_place_is_found_in_every_lane_that_read_it() {
     let f = Fixture::new();
-    f.lane(0, 1, &[b"a", b"b"], 2);
-    f.lane(1, 1, &[b"c", b"d"], 2);
-    f.lane(0, 2, &[b"e", b"f"], 2);
+    f.bad_lane(0, 1, &[b"a", b"b"], 2);
+    f.bad_lane(1, 1, &[b"c", b"d"], 2);
+    f.bad_lane(0, 2, &[b"e", b"f"], 2);
     let which = Which {
         only: Some((0, 1)),
         after: None,
@@ -173,8 +144,10 @@ fn one_place_is_found_in_every_lane_that_read_it() {
 #[test]
 fn pages_end_at_their_bounds_and_go_on() {
     let f = Fixture::new();
-    let long = vec![b'a'; 60_000];
-    f.lane(0, 1, &[&long[..]; 40], 40);
+    // A frame and zeros, of which all bytes are kept.
+    let mut long = vec![0; 60_000];
+    long[4..8].copy_from_slice(&7499_u32.to_le_bytes());
+    f.bad_lane(0, 1, &[&long[..]; 40], 40);
     let mut which = Which::default();
     let mut sizes = Vec::new();
     loop {
@@ -192,9 +165,9 @@ fn pages_end_at_their_bounds_and_go_on() {
 #[test]
 fn the_oldest_go_first_and_are_counted() {
     let mut f = Fixture::new();
-    f.lane(0, 30, &[b"young", b"young"], 2);
-    f.lane(1, 10, &[b"old", b"old"], 2);
-    f.lane(2, 20, &[b"middle", b"middle"], 2);
+    f.bad_lane(0, 30, &[b"young", b"young"], 2);
+    f.bad_lane(1, 10, &[b"old", b"old"], 2);
+    f.bad_lane(2, 20, &[b"middle", b"middle"], 2);
     let bytes = f.q().quarantine_totals().bytes;
     let gone = f.q().drop_oldest_quarantined(0, bytes).unwrap();
     assert!(gone.is_empty());
@@ -211,7 +184,7 @@ fn the_oldest_go_first_and_are_counted() {
 #[test]
 fn a_tail_dropped_takes_its_entries_and_their_bytes() {
     let mut f = Fixture::new();
-    let lane = f.lane(0, 1, &[b"a", b"b", b"c"], 1);
+    let lane = f.bad_lane(0, 1, &[b"a", b"b", b"c"], 1);
     f.q().sync().unwrap();
     f.reopen();
     assert!(f.q().settle(lane, 1, 1..3).unwrap());
@@ -222,36 +195,47 @@ fn a_tail_dropped_takes_its_entries_and_their_bytes() {
 #[test]
 fn entries_with_bytes_and_retried_rows_are_whole_to_verify() {
     let mut f = Fixture::new();
-    f.lane(0, 1, &[PLAIN, b"text\nof lines", &[0xff; 20]], 3);
+    let mut late = PLAIN.to_vec();
+    late[16..24].fill(0xff);
+    // A byte that ends lines, as the facts before the bytes do.
+    late[24] = b'\n';
+    f.bad_lane(0, 1, &[PLAIN, &late, &[0xff; 20]], 3);
     f.retry();
     f.q().sync().unwrap();
     f.reopen();
-    let found = verify(&f.q().trees().unwrap(), false, &|| false).unwrap();
+    let found = f.verified();
     assert!(found.damage.is_empty(), "{:?}", found.damage);
     assert_eq!((found.quarantined, found.rows), (2, 1));
 }
 
 #[test]
-fn a_damaged_entry_is_named() {
+fn a_damaged_entry_is_named_and_others_come_all_the_same() {
     let f = Fixture::new();
-    let lane = f.lane(0, 1, &[b"message"], 1);
-    let key = layout::key(lane, 0);
-    let mut value = f
-        .q()
-        .trees()
-        .unwrap()
-        .quarantine
-        .get(key)
-        .unwrap()
-        .unwrap()
-        .to_vec();
+    let lane = f.bad_lane(0, 1, &[b"one", b"two"], 2);
+    let key = block::key(lane, 0);
+    let entries = f.q().trees().unwrap().quarantine.clone();
+    let mut value = entries.get(key).unwrap().unwrap().to_vec();
     value.pop();
-    f.q()
-        .trees()
-        .unwrap()
-        .quarantine
-        .insert(key, value)
-        .unwrap();
-    let error = f.q().quarantine_page(Which::default()).unwrap_err();
-    assert!(error.to_string().contains("offset 0 of lane"), "{error}");
+    entries.insert(key, value).unwrap();
+    // And one under a key that is none.
+    entries.insert(b"k", b"").unwrap();
+    let named = |page: &Page<QuarantineEntry>, want: &[&str]| {
+        assert_eq!(page.damaged.len(), want.len(), "{page:?}");
+        for (found, want) in page.damaged.iter().zip(want) {
+            assert!(found.contains(want), "{page:?}");
+        }
+    };
+    let page = f.q().quarantine_page(Which::default()).unwrap();
+    named(&page, &["offset 0 of lane", "with key [6b]"]);
+    assert_eq!((page.entries.len(), page.next), (1, None));
+    let one = |offset| Which {
+        only: Some((0, offset)),
+        after: None,
+    };
+    let page = f.q().drop_quarantined(one(0)).unwrap();
+    named(&page, &["offset 0 of lane"]);
+    let page = f.q().drop_quarantined(one(1)).unwrap();
+    named(&page, &[]);
+    assert_eq!(page.entries.len(), 1);
+    assert_eq!(f.q().quarantine_totals().entries, 1);
 }

@@ -39,7 +39,7 @@ fn a_damaged_block_ends_the_body_with_the_queues_error() {
     let f = Fixture::new();
     let lane = f.lane(0, 40, 40);
     let batch = f.seal_all().unwrap();
-    f.put_block(layout::key(lane, 300), b"no block");
+    f.put_block(block::key(lane, 300), b"no block");
     for piece in [1, 1 << 20] {
         let (body, error) = read(&f, &batch, piece);
         assert!(body.is_err(), "it must never look whole");

@@ -32,16 +32,8 @@ impl Fixture {
         let batch = self.seal(20, u64::MAX).unwrap();
         self.q().deliver(&batch, 1).unwrap();
         self.seal(10, u64::MAX).unwrap();
-        let block = PackedBlock {
-            first: 60,
-            next: 61,
-            rows: 0,
-            raw_len: 0,
-            frame: Vec::new(),
-            minutes: minutes(0),
-            appended_ms: 1,
-            quarantined: vec![Quarantined::of(60, "words".to_owned(), b"bytes")],
-        };
+        let bad = Quarantined::of(60, "words".to_owned(), b"bytes");
+        let block = block_of_bad(60, vec![bad]);
         assert!(self.q().append(lane, &block).unwrap());
         self.q().save("name", &7).unwrap();
         lane
@@ -73,14 +65,8 @@ fn the_files_shrink_and_nothing_is_left_beside_them() {
     let lane = f.q().open_lane("t", 0, 0).unwrap();
     for i in 0..40 {
         let block = PackedBlock {
-            first: i,
-            next: i + 1,
-            rows: 1,
-            raw_len: 100,
             frame: vec![i as u8; MIB as usize],
-            minutes: minutes(1),
-            appended_ms: 1,
-            quarantined: Vec::new(),
+            ..block(i, 1)
         };
         assert!(f.q().append(lane, &block).unwrap());
     }
@@ -164,4 +150,34 @@ fn a_failure_ends_all_use_of_the_queue() {
     std::fs::remove_file(f.file("queue.new")).unwrap();
     f.reopen();
     assert_eq!(f.q().blocks().count(), 1);
+}
+
+/// File systems, bind mounts and sandboxes refuse it in many words; nothing has happened then.
+#[test]
+fn a_refused_exchange_leaves_the_queue_as_it_is_and_in_use() {
+    use rustix::io::Errno;
+    let mut f = Fixture::new();
+    f.with_some_of_each();
+    let before = records(&f);
+    let refusals = [
+        Errno::XDEV,
+        Errno::PERM,
+        Errno::INVAL,
+        Errno::NOSYS,
+        Errno::OPNOTSUPP,
+        Errno::BUSY,
+        Errno::ACCESS,
+    ];
+    for errno in refusals {
+        let exchanged =
+            files::exchange_by(f.q().dir(), &f.file("queue.new"), |_, _| Err(errno.into()));
+        assert!(!exchanged.unwrap(), "{errno}");
+    }
+    assert_eq!(records(&f), before);
+    // As for a bind mount in its place.
+    let refused = f.q().compact_by(|_, _| Err(Errno::XDEV.into()));
+    assert!(!refused.unwrap());
+    assert_eq!(records(&f), before);
+    assert!(!f.file("queue.new").exists());
+    f.reopen();
 }

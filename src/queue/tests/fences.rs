@@ -9,25 +9,20 @@ impl Queue {
     pub(super) fn assert_no_stray_keys(&self) {
         let trees = self.trees().unwrap();
         for key in trees.blocks.iter().keys() {
-            let (lane, offset) = layout::parse_key(&key.unwrap()).unwrap();
+            let (lane, offset) = block::parse_key(&key.unwrap()).unwrap();
             assert!(self.lane(lane).is_some(), "{offset} of {lane} is left");
         }
     }
 }
 
-fn block(i: i64) -> PackedBlock {
+fn large(i: i64) -> PackedBlock {
     // Of as many offsets as any: fences lie by them.
     let rows = 100 + (i as u32 * 37) % 60;
-    let first = i * 200;
     PackedBlock {
-        first,
-        next: first + i64::from(rows),
-        rows,
         raw_len: 4 * FRAME as u32,
         frame: vec![i as u8; FRAME],
-        minutes: minutes(rows),
         appended_ms: i as u64,
-        quarantined: Vec::new(),
+        ..block(i * 200, rows)
     }
 }
 
@@ -52,14 +47,14 @@ fn assert_written_once(block: impl Fn(i64) -> PackedBlock) {
 
 #[test]
 fn a_block_is_written_once() {
-    assert_written_once(block);
+    assert_written_once(large);
 }
 
 #[test]
 fn a_block_is_written_once_behind_a_gap_in_its_partition() {
     const GAP: i64 = 1 << 33;
     assert_written_once(|i| {
-        let mut block = block(i);
+        let mut block = large(i);
         block.first += GAP * i64::from(i > 0);
         block.next += GAP;
         block
@@ -74,7 +69,7 @@ fn a_block_is_written_once_beside_a_lane_that_grows() {
     let fill = |blocks: std::ops::Range<i64>| {
         for i in blocks {
             for lane in &lanes {
-                assert!(f.q().append(*lane, &block(i)).unwrap());
+                assert!(f.q().append(*lane, &large(i)).unwrap());
             }
         }
         f.q().sync().unwrap();
@@ -96,10 +91,10 @@ fn fences_are_removed_with_what_they_were_set_for() {
     let f = Fixture::new();
     let lane = f.lane(0, 0, 0);
     for i in 0..60 {
-        assert!(f.q().append(lane, &block(i)).unwrap());
+        assert!(f.q().append(lane, &large(i)).unwrap());
     }
     f.q().sync().unwrap();
-    f.q().acknowledge(lane, block(40).next).unwrap();
+    f.q().acknowledge(lane, large(40).next).unwrap();
     let keys = |f: &Fixture| f.q().trees().unwrap().blocks.len();
     let before = keys(&f);
     let batch = f.seal_all().unwrap();
@@ -121,20 +116,20 @@ fn of_blocks_appended_together_each_must_lie_at_its_lanes_end() {
     let ended = f.lane(2, 1, 0);
     f.q().end_lane(ended).unwrap();
     let blocks = [
-        (open, block(1)),
-        (ended, block(5)),
-        (open, block(0)),
-        (other, block(0)),
-        (open, block(2)),
+        (open, large(1)),
+        (ended, large(5)),
+        (open, large(0)),
+        (other, large(0)),
+        (open, large(2)),
     ];
     let stored = f.q().append_all(&blocks).unwrap();
     assert_eq!(stored, [true, false, false, true, true]);
     f.q().sync().unwrap();
     f.reopen();
     let at = |lane| f.q().lane(lane).map(|l| (l.rows, l.next));
-    let rows = |i| u64::from(block(i).rows);
-    assert_eq!(at(open), Some((rows(1) + rows(2), block(2).next)));
-    assert_eq!(at(other), Some((rows(0), block(0).next)));
+    let rows = |i| u64::from(large(i).rows);
+    assert_eq!(at(open), Some((rows(1) + rows(2), large(2).next)));
+    assert_eq!(at(other), Some((rows(0), large(0).next)));
     assert_eq!(at(ended), Some((u64::from(ROWS), ROWS.into())));
     assert_eq!(f.q().blocks().count(), 4);
 }

@@ -115,7 +115,7 @@ fn op() -> impl Strategy<Value = Op> {
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(24),
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/regressions/queue.txt"))),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/corpus/regressions/queue.txt"))),
         ..ProptestConfig::default()
     })]
 

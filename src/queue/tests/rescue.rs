@@ -1,7 +1,7 @@
 //! Verify and export against damage of every kind.
 
 use super::*;
-use crate::rows::Format;
+use crate::row::Format;
 
 /// When all rows were, in seconds of Unix time.
 const TIME: u32 = 1_700_000_000;
@@ -23,14 +23,9 @@ fn rows_from(first: i64, rows: u32) -> Vec<u8> {
 fn append(f: &Fixture, lane: LaneId, first: i64) {
     let raw = rows_from(first, ROWS);
     let block = PackedBlock {
-        first,
-        next: first + i64::from(ROWS),
-        rows: ROWS,
-        raw_len: raw.len() as u32,
-        frame: zstd::bulk::compress(&raw, 1).unwrap(),
         minutes: [TIME; ROWS as usize].into_iter().collect(),
         appended_ms: 1000 + first as u64,
-        quarantined: Vec::new(),
+        ..block_of(first, ROWS, &raw)
     };
     assert!(f.q().append(lane, &block).unwrap());
 }
@@ -38,7 +33,7 @@ fn append(f: &Fixture, lane: LaneId, first: i64) {
 /// Two partitions of five blocks; of the first, two blocks are sealed and one more is eligible.
 fn filled() -> (Fixture, [LaneId; 2]) {
     let f = Fixture::new();
-    let lanes = [0, 1].map(|p| f.q().open_lane("t", p, 0).unwrap());
+    let lanes = [0, 1].map(|p| f.open(p));
     for lane in lanes {
         (0..5).for_each(|i| append(&f, lane, i * i64::from(ROWS)));
     }
@@ -49,12 +44,8 @@ fn filled() -> (Fixture, [LaneId; 2]) {
     (f, lanes)
 }
 
-fn look(f: &Fixture) -> Verified {
-    verify(&f.q().trees().unwrap(), false, &|| false).unwrap()
-}
-
 fn complaints(f: &Fixture) -> String {
-    let found = look(f);
+    let found = f.verified();
     let each: Vec<String> = found.damage.iter().map(|d| d.what.clone()).collect();
     each.join("; ")
 }
@@ -62,7 +53,7 @@ fn complaints(f: &Fixture) -> String {
 #[test]
 fn a_whole_queue_is_found_whole() {
     let (f, _) = filled();
-    let found = look(&f);
+    let found = f.verified();
     assert_eq!(found.damage, []);
     assert_eq!((found.blocks, found.rows), (10, 100));
     assert_eq!((found.lanes, found.batches), (2, 1));
@@ -75,13 +66,13 @@ fn a_bit_flipped_in_any_block_is_named_with_its_offsets_and_the_rest_is_whole() 
         .iter()
         .flat_map(|l| [0, 10, 20, 30, 40].map(|o| (*l, o)))
     {
-        let key = layout::key(lane, first);
+        let key = block::key(lane, first);
         let value = f.block(key);
         for at in [0, 5, 17, value.len() - 1] {
             let mut bad = value.clone();
             bad[at] ^= 4;
             f.put_block(key, bad);
-            let found = look(&f);
+            let found = f.verified();
             assert_eq!(found.blocks, 9);
             let lost = found.damage[0].lost.clone().unwrap();
             assert_eq!(
@@ -93,7 +84,7 @@ fn a_bit_flipped_in_any_block_is_named_with_its_offsets_and_the_rest_is_whole() 
         }
         f.put_block(key, value);
     }
-    assert_eq!(look(&f).damage, []);
+    assert_eq!(f.verified().damage, []);
 }
 
 #[test]
@@ -103,7 +94,7 @@ fn a_block_that_is_missing_is_missed() {
         .trees()
         .unwrap()
         .blocks
-        .remove(layout::key(lanes[0], 10))
+        .remove(block::key(lanes[0], 10))
         .unwrap();
     let words = complaints(&f);
     assert!(words.contains("40 rows"), "{words}");
@@ -113,21 +104,21 @@ fn a_block_that_is_missing_is_missed() {
 #[test]
 fn a_block_with_other_rows_under_a_right_checksum_is_found() {
     let (f, lanes) = filled();
-    let key = layout::key(lanes[0], 10);
+    let key = block::key(lanes[0], 10);
     let value = f.block(key);
-    let (mut header, _) = layout::read_block(&key, &value).unwrap();
-    let minutes = layout::read_minutes(&header, &value).unwrap();
+    let (mut header, _) = block::read_block(&key, &value).unwrap();
+    let minutes = block::read_minutes(&header, &value).unwrap();
     let raw = rows_from(11, ROWS);
     let frame = zstd::bulk::compress(&raw, 1).unwrap();
     header.frame_len = frame.len() as u32;
-    f.put_block(key, layout::write_block(&header, &minutes, &frame));
+    f.put_block(key, block::write_block(&header, &minutes, &frame));
     let words = complaints(&f);
     assert!(
         words.contains("not those of its token") || words.contains("were sealed"),
         "{words}"
     );
     header.rows += 1;
-    f.put_block(key, layout::write_block(&header, &minutes, &frame));
+    f.put_block(key, block::write_block(&header, &minutes, &frame));
     assert!(complaints(&f).contains("10 rows, the header says 11"));
 }
 
@@ -138,13 +129,13 @@ fn records_that_are_no_records_are_named() {
         .trees()
         .unwrap()
         .lanes
-        .insert(layout::lane_key(lanes[0]), b"{")
+        .insert(block::lane_key(lanes[0]), b"{")
         .unwrap();
     f.q()
         .trees()
         .unwrap()
         .batches
-        .insert(layout::seq_key(1), b"[]")
+        .insert(block::seq_key(1), b"[]")
         .unwrap();
     f.q()
         .trees()
@@ -156,9 +147,9 @@ fn records_that_are_no_records_are_named() {
         .trees()
         .unwrap()
         .quarantine
-        .insert(layout::key(lanes[1], 3), b"x")
+        .insert(block::key(lanes[1], 3), b"x")
         .unwrap();
-    let found = look(&f);
+    let found = f.verified();
     let parts: BTreeSet<&str> = found.damage.iter().map(|d| d.part.as_str()).collect();
     for part in ["lane", "batch", "record", "quarantine", "block"] {
         assert!(parts.contains(part), "{part}: {:?}", found.damage);
@@ -176,7 +167,7 @@ fn an_export_writes_each_row_once_and_names_what_it_leaves_out() {
             format: Format::Rowbinary,
         };
         let mut out = Vec::new();
-        let done = export(&f.q().trees().unwrap(), selection, false, &mut out, &|| {
+        let done = export(&f.q().trees().unwrap(), selection, false, &mut out, &|_| {
             false
         })
         .unwrap();
@@ -189,8 +180,8 @@ fn an_export_writes_each_row_once_and_names_what_it_leaves_out() {
     f.q().deliver(&f.q().sealed_batch().unwrap(), 5).unwrap();
     assert_eq!(written(What::Queue, None).1.rows, 80);
     assert_eq!(written(What::All, None).1.rows, 100);
-    assert_eq!(look(&f).damage, []);
-    f.put_block(layout::key(lanes[1], 10), b"no block");
+    assert_eq!(f.verified().damage, []);
+    f.put_block(block::key(lanes[1], 10), b"no block");
     let (_, done) = written(What::Queue, None);
     assert_eq!((done.rows, done.damaged.len()), (70, 1));
 }
@@ -218,30 +209,29 @@ fn a_delivered_batch_is_kept_apart_from_the_queue_until_it_expires() {
 fn a_rejected_batch_is_put_back_under_its_token() {
     let (mut f, _) = filled();
     let mut batch = f.q().sealed_batch().unwrap();
-    assert!(f.q().retry_batch(1, 7).is_err());
+    assert!(f.q().retry_batch(1).is_err());
     batch.state = BatchState::Rejected {
         code: 117,
         words: "no".into(),
     };
     f.q().update_batch(&batch).unwrap();
     assert_eq!(f.q().sealed_batch(), None);
-    f.q().retry_batch(1, 7).unwrap();
+    f.q().retry_batch(1).unwrap();
     f.reopen();
     let again = f.q().sealed_batch().unwrap();
     assert_eq!((again.token, again.retried), (batch.token, true));
-    assert!(f.q().retry_batch(9, 7).is_err());
+    assert!(f.q().retry_batch(9).is_err());
 }
 
 /// Repairs the fixture's queue and opens what came of it.
-fn repaired(f: &mut Fixture) -> repair::Repaired {
+pub(super) fn repaired(f: &mut Fixture) -> repair::Repaired {
     f.q().sync().unwrap();
-    f.queue = None;
-    let dir = DataDir::lock(f.dir.path()).unwrap();
-    let done = repair::repair(&dir, 1_000).unwrap();
+    let dir = f.close();
+    let done = repair::repair(&dir, 1_000, &|_, _, _| ()).unwrap();
     assert!(done.copy.join("db").is_file());
     drop(dir);
     f.reopen();
-    assert_eq!(look(f).damage, [], "what was saved is whole");
+    assert_eq!(f.verified().damage, [], "what was saved is whole");
     f.q().refuse_copy().unwrap();
     done
 }
@@ -251,12 +241,12 @@ fn a_repair_saves_every_whole_block_and_names_the_offsets_of_the_others() {
     let (mut f, lanes) = filled();
     let token = f.q().sealed_batch().unwrap().token;
     let id = f.q().installation().to_owned();
-    f.put_block(layout::key(lanes[0], 10), b"x");
+    f.put_block(block::key(lanes[0], 10), b"x");
     f.q()
         .trees()
         .unwrap()
         .blocks
-        .remove(layout::key(lanes[1], 20))
+        .remove(block::key(lanes[1], 20))
         .unwrap();
     let done = repaired(&mut f);
     assert_eq!((done.blocks, done.rows), (8, 80));
@@ -284,13 +274,13 @@ fn a_repair_keeps_blocks_whose_lane_or_batch_is_lost_but_does_not_send_them() {
         .trees()
         .unwrap()
         .batches
-        .insert(layout::seq_key(1), b"?")
+        .insert(block::seq_key(1), b"?")
         .unwrap();
     f.q()
         .trees()
         .unwrap()
         .lanes
-        .insert(layout::lane_key(lanes[1]), b"?")
+        .insert(block::lane_key(lanes[1]), b"?")
         .unwrap();
     f.q().trees().unwrap().meta.remove(b"next_batch").unwrap();
     let done = repaired(&mut f);
@@ -345,7 +335,7 @@ fn a_copy_is_refused_until_it_is_adopted_and_then_sends_only_what_is_sealed() {
     ));
     assert_eq!(f.q().include_tails().unwrap(), 80);
     assert_eq!(f.seal_all().unwrap().rows, 80);
-    assert_eq!(look(&f).damage, []);
+    assert_eq!(f.verified().damage, []);
 }
 
 #[test]
@@ -354,4 +344,72 @@ fn adopting_while_the_original_is_gone_holds_only_what_kafka_did_not_acknowledge
     assert_eq!(f.q().adopt(true).unwrap().held_rows, 70);
     f.reopen();
     assert_eq!(f.seal_all().unwrap().rows, 10);
+}
+
+#[test]
+fn an_export_has_its_name_once_it_is_whole() {
+    let f = Fixture::new();
+    f.lane(0, 4, 4);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rows");
+    let selection = Selection {
+        what: What::All,
+        batch: None,
+        format: Format::Rowbinary,
+    };
+    let looked = std::cell::Cell::new(0);
+    let look = |_| {
+        looked.set(looked.get() + 1);
+        assert!(!path.exists() && dir.path().join("rows.partial").exists());
+        // The last block is never written.
+        looked.get() == 4
+    };
+    let trees = f.q().trees().unwrap();
+    let ended = export_to_file(&trees, selection, None, &path, &look);
+    assert!(matches!(ended, Err(CommandError::Stopped)), "{ended:?}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    export_to_file(&trees, selection, None, &path, &|_| false).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    let again = export_to_file(&trees, selection, None, &path, &|_| false);
+    assert!(describe(&again.unwrap_err()).contains("File exists"));
+}
+
+#[test]
+fn what_a_killed_export_left_is_named_with_the_remedy_and_in_the_data_dir_removed() {
+    let mut f = Fixture::new();
+    f.lane(0, 4, 4);
+    let path = f.dir.path().join("rows");
+    let partial = f.dir.path().join("rows.partial");
+    std::fs::write(&partial, "half").unwrap();
+    let selection = Selection {
+        what: What::All,
+        batch: None,
+        format: Format::Rowbinary,
+    };
+    let export = |f: &Fixture| {
+        let trees = f.q().trees().unwrap();
+        export_to_file(&trees, selection, None, &path, &|_| false)
+    };
+    let words = describe(&export(&f).unwrap_err());
+    let remedy = format!("{} is there", partial.display());
+    assert!(
+        words.contains(&remedy) && words.contains("remove that file"),
+        "{words}"
+    );
+    // It may be somebody else's.
+    assert_eq!(std::fs::read(&partial).unwrap(), b"half");
+    std::fs::remove_file(&partial).unwrap();
+    export(&f).unwrap();
+
+    // On the way to stdout: nobody has named it, and nobody can be writing it.
+    let passing = passing_file(f.dir.path(), 77);
+    let left = [passing.clone(), passing.with_extension("tmp.partial")];
+    let others =
+        ["export.csv.tmp", "export.1.tmp.gz", "export.1"].map(|name| f.dir.path().join(name));
+    for file in left.iter().chain(&others) {
+        std::fs::write(file, "half").unwrap();
+    }
+    f.reopen();
+    assert!(left.iter().all(|file| !file.exists()));
+    assert!(others.iter().all(|file| file.exists()) && path.exists());
 }

@@ -108,7 +108,14 @@ impl World {
                 self.now.batches.get_mut(&batch.seq).unwrap().may_be_stored = before;
                 self.stepped();
                 if matches!(answer, Answer::TooLarge) {
-                    let newest = self.now.batches.keys().next_back() == Some(&batch.seq);
+                    // Of a lane the rows sealed last are given back first: one that was rejected and put
+                    // back may have been overtaken.
+                    let plain = &self.now.batches[&batch.seq];
+                    let last = |(lane, _, to): &(u32, i64, i64)| {
+                        let lane = self.now.lanes.get(lane);
+                        lane.is_some_and(|l| l.sealed == *to)
+                    };
+                    let newest = plain.ranges.iter().all(last);
                     let unsealed = self.q().unseal(&batch).unwrap();
                     assert!(!unsealed || !before, "regrouped what may be stored");
                     assert!(unsealed || before || !newest, "not given back");
@@ -150,7 +157,7 @@ impl World {
         let all = self.q().summary().unwrap().batches;
         let kept = |b: &Batch| matches!(b.state, BatchState::Delivered { .. });
         if let Some(batch) = all.into_iter().find(kept) {
-            self.q().redeliver(&batch, 1).unwrap();
+            self.q().redeliver(&batch).unwrap();
             let plain = self.now.batches.get_mut(&batch.seq).unwrap();
             plain.state = "sealed";
             self.synced();

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use super::plain::{Place, Plain, PlainBatch, PlainLane, is_bad, write_row};
 use super::{Answer, Fate, Op, PARTITIONS};
-use crate::minutes::Minutes;
-use crate::queue::*;
-use crate::record::{LaneId, Quarantined};
+use crate::privacy::Quarantined;
+use crate::queue::{LaneId, *};
+use crate::row::minutes::Minutes;
+
+/// A frame and zeros, of which all bytes are kept.
+const KEPT: [u8; 16] = [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 pub(super) struct World {
     pub(super) dir: tempfile::TempDir,
@@ -100,7 +103,7 @@ impl World {
                     .find(|(_, b)| of(b))
                     .map(|(s, _)| *s);
                 if let Some(seq) = rejected {
-                    self.q().retry_batch(seq, 1).unwrap();
+                    self.q().retry_batch(seq).unwrap();
                     self.now.batches.get_mut(&seq).unwrap().state = "sealed";
                     self.synced();
                 }
@@ -199,7 +202,7 @@ impl World {
         let mut bad = Vec::new();
         for offset in first..next {
             if is_bad(offset) {
-                bad.push(Quarantined::of(offset, "no".into(), b"text"));
+                bad.push(Quarantined::of(offset, "no".into(), &KEPT));
             } else {
                 minutes.count(write_row((partition, offset), &mut raw));
                 rows.push((partition, offset));
@@ -216,6 +219,7 @@ impl World {
             minutes,
             appended_ms: self.clock,
             quarantined: bad,
+            last: None,
         };
         assert!(self.q().append(LaneId(id), &block).unwrap());
         Plain::count(&mut self.now.consumed, &rows, 1);
@@ -276,7 +280,7 @@ impl World {
     }
 
     fn assert_whole(&self) {
-        let found = verify(&self.q().trees().unwrap(), false, &|| false).unwrap();
+        let found = verify(&self.q().trees().unwrap(), false, &|_| false).unwrap();
         assert_eq!(found.damage, []);
     }
 

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::PARTITIONS;
-use crate::minutes::DAY;
 use crate::queue::*;
-use crate::rows::rows;
+use crate::row::minutes::DAY;
+use crate::row::read::rows;
 use crate::runtime::clock::now_ms;
 
 /// A message: partition and offset.
@@ -38,7 +38,7 @@ pub(super) fn write_row((partition, offset): Place, out: &mut Vec<u8>) -> u32 {
 
 pub(super) fn read_rows(frame: &[u8]) -> Vec<Place> {
     let raw = zstd::decode_all(frame).unwrap();
-    let place = |row: crate::rows::Row<'_>| (row.resource_id as i32, row.bytes_sent as i64);
+    let place = |row: crate::row::read::Row<'_>| (row.resource_id as i32, row.bytes_sent as i64);
     rows(&raw).map(|row| place(row.unwrap())).collect()
 }
 

@@ -1,0 +1,249 @@
+//! Polls Kafka, and asks its coordinator. Beside it only the settings (which properties librdkafka takes),
+//! `check` and `produce` know rdkafka.
+//!
+//! Rebalances come out of [`Consumer::poll`] as events, like messages. librdkafka waits until
+//! [`Consumer::assign`] or [`Consumer::unassign`] answers, so the whole of a rebalance is plain
+//! code in the ingest loop and no work is done inside a callback.
+
+mod asked;
+mod context;
+mod event;
+mod fetched;
+mod ffi;
+pub mod group;
+mod options;
+mod probe;
+pub mod trial;
+mod watch;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::ownership::Start;
+pub use context::Context;
+pub use event::Event;
+pub use fetched::{Fetch, Fetched, Taken};
+pub use options::ConsumerOptions;
+use probe::Probe;
+pub use watch::{Seen, Watch};
+
+/// How long a question to the coordinator or a leader may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a leader may take to tell where a log ends, which is only shown.
+const ENDS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Makes a client, which has not joined yet. A test lets it fail.
+type Make = fn(&ClientConfig, Context) -> Result<BaseConsumer<Context>, KafkaError>;
+
+/// A client to come, see [`Consumer::another`].
+pub struct Another(Arc<BaseConsumer<Context>>);
+
+/// A member of the consumer group. Shared by the thread that polls and the one that commits.
+pub struct Consumer {
+    /// Replaced by [`Consumer::renew`] alone, which waits until nobody uses it.
+    client: RwLock<Arc<BaseConsumer<Context>>>,
+    config: ClientConfig,
+    make: Make,
+    topic: String,
+    /// Made when a record is asked for.
+    probe: Mutex<Option<Probe>>,
+    watch: Arc<Watch>,
+}
+
+impl Consumer {
+    /// Joins the group; partitions come as events.
+    ///
+    /// # Errors
+    /// If librdkafka refuses a property; an unreachable broker is no error here.
+    pub fn subscribe(options: &ConsumerOptions<'_>) -> Result<Consumer, KafkaError> {
+        let config = options.client_config();
+        let watch = Arc::default();
+        let client: BaseConsumer<Context> =
+            config.create_with_context(Context::watched(&watch, options.topic))?;
+        client.subscribe(&[options.topic])?;
+        Ok(Consumer {
+            client: RwLock::new(Arc::new(client)),
+            config,
+            make: |config, context| config.create_with_context(context),
+            topic: options.topic.to_owned(),
+            probe: Mutex::default(),
+            watch,
+        })
+    }
+
+    /// Has clients made in another way from now on.
+    #[cfg(test)]
+    pub fn made_by(mut self, make: Make) -> Consumer {
+        self.make = make;
+        self
+    }
+
+    /// Makes the client for [`Consumer::renew`]: by itself, since it may fail, and nothing has to be let
+    /// go for it.
+    ///
+    /// # Errors
+    /// If librdkafka cannot make one.
+    pub fn another(&self) -> Result<Another, KafkaError> {
+        let context = Context::watched(&self.watch, &self.topic);
+        Ok(Another(Arc::new((self.make)(&self.config, context)?)))
+    }
+
+    /// What is known of the brokers.
+    pub fn seen(&self) -> Seen {
+        self.watch.seen()
+    }
+
+    /// Asks where the logs of these partitions end, which the client does not hear while it reads none of
+    /// them. Ends at the first that is not answered.
+    pub fn ask_ends(&self, partitions: &[i32]) {
+        let client = self.client();
+        for partition in partitions {
+            let Ok((_, end)) = client.fetch_watermarks(&self.topic, *partition, ENDS_TIMEOUT)
+            else {
+                return;
+            };
+            self.watch.ends_at(*partition, end);
+        }
+    }
+
+    /// Leaves the group, and joins it anew with a client that knows nothing: every partition comes as an
+    /// event again, and `fetched` is the new one's. **To be called once all partitions were let go.**
+    ///
+    /// librdkafka stops reading a partition whose next offset Kafka does not have, and then refuses to
+    /// seek. To take it off and assign it again by ourselves could answer a rebalance that is under way
+    /// and that we have not seen. Nor does a client read a topic that was created again.
+    ///
+    /// It waits for what the thread that commits asks Kafka at this moment. With no partition held that
+    /// is no commit, but questions with a limit of [`ASK_TIMEOUT`] each, of which one may be under way and
+    /// one may follow: far less than `max.poll.interval.ms`.
+    ///
+    /// # Errors
+    /// If the new client cannot join. To be called again with another.
+    pub fn renew(&self, new: Another, fetched: &mut Fetched) -> Result<(), KafkaError> {
+        let Another(new) = new;
+        *fetched = Fetched::new(Arc::clone(&new));
+        let mut client = self.client.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *client, new);
+        let context: &Context = old.context();
+        context.closing.store(true, Ordering::SeqCst);
+        // Closed before the new one joins: of two members with one `group.instance.id` one is fenced.
+        drop(old);
+        client.subscribe(&[&self.topic])
+    }
+
+    fn client(&self) -> RwLockReadGuard<'_, Arc<BaseConsumer<Context>>> {
+        self.client.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where messages of assigned partitions come.
+    pub fn fetched(&self) -> Fetched {
+        Fetched::new(Arc::clone(&self.client()))
+    }
+
+    /// The next event, if there is one. To be called all the time, or Kafka takes us for dead.
+    pub fn poll(&self) -> Event {
+        let client = self.client();
+        let polled = client.poll(Duration::ZERO);
+        let rebalance = {
+            let context: &Context = client.context();
+            context
+                .rebalances
+                .lock()
+                .expect("BUG: a callback panicked")
+                .pop_front()
+        };
+        if let Some(r) = rebalance {
+            return if r.assign {
+                Event::Assign(r.partitions)
+            } else {
+                Event::Revoke {
+                    partitions: r.partitions,
+                    lost: client.assignment_lost(),
+                }
+            };
+        }
+        match polled {
+            // Every partition is forwarded before it is assigned, so no message comes here.
+            None | Some(Ok(_)) => Event::Nothing,
+            Some(Err(e)) => {
+                if let Some((code, words)) = client.client().fatal_error() {
+                    return Event::Fatal(format!("{code}: {words}"));
+                }
+                match Event::trouble(e.rdkafka_error_code(), &e) {
+                    // The callback has told it, with more words.
+                    Event::Trouble(_) => Event::Nothing,
+                    event => event,
+                }
+            }
+        }
+    }
+
+    /// Answers [`Event::Assign`]: reading starts at the given offsets, into `fetched`, and is not paused.
+    ///
+    /// # Errors
+    /// If librdkafka refuses.
+    pub fn assign(&self, starts: &[Start], fetched: &Fetched) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::with_capacity(starts.len());
+        for start in starts {
+            fetched.forward(&self.topic, start.partition);
+            list.add_partition_offset(&self.topic, start.partition, Offset::Offset(start.offset))?;
+        }
+        ffi::set_epochs(&mut list, starts.iter().map(|s| s.epoch));
+        let client = self.client();
+        // librdkafka keeps the pause of a partition that was taken away, for when it comes back.
+        client.resume(&list)?;
+        match client.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => client.incremental_assign(&list),
+            _ => client.assign(&list),
+        }
+    }
+
+    /// Answers [`Event::Revoke`].
+    ///
+    /// # Errors
+    /// If librdkafka refuses.
+    pub fn unassign(&self, partitions: &[i32]) -> Result<(), KafkaError> {
+        self.watch.let_go(partitions);
+        let client = self.client();
+        match client.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => client.incremental_unassign(&self.list(partitions)),
+            _ => client.unassign(),
+        }
+    }
+
+    /// Polling has ended for good; the group is left when the last clone is dropped.
+    pub fn close(&self) {
+        let client = self.client();
+        let context: &Context = client.context();
+        context.closing.store(true, Ordering::SeqCst);
+    }
+
+    /// Stops or resumes fetching of partitions; polling must go on.
+    ///
+    /// # Errors
+    /// If librdkafka refuses.
+    pub fn pause(&self, partitions: &[i32], pause: bool) -> Result<(), KafkaError> {
+        let list = self.list(partitions);
+        if pause {
+            self.client().pause(&list)
+        } else {
+            self.watch.resumed(partitions);
+            self.client().resume(&list)
+        }
+    }
+
+    fn list(&self, partitions: &[i32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&self.topic, *partition);
+        }
+        list
+    }
+}

@@ -1,0 +1,56 @@
+//! How the consumer is configured: what the promise rests on is set here.
+
+use std::collections::BTreeMap;
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+
+use super::watch;
+
+/// Settings of the consumer.
+pub struct ConsumerOptions<'a> {
+    /// Bootstrap brokers, `host:port,...`.
+    pub brokers: &'a str,
+    /// The one topic.
+    pub topic: &'a str,
+    /// Consumer group.
+    pub group: &'a str,
+    /// Installation id, for static membership: a restart takes its partitions back at once.
+    pub installation: &'a str,
+    /// librdkafka properties of the user, over ours.
+    pub properties: &'a BTreeMap<String, String>,
+}
+
+impl ConsumerOptions<'_> {
+    /// The client's configuration; `check` makes a client of the same.
+    pub fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", "anonymizer")
+            .set("group.id", self.group)
+            .set(
+                "group.instance.id",
+                format!("anonymizer-{}", self.installation),
+            )
+            // Offsets live in the queue; a commit follows its sync and nothing else.
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // An offset that Kafka no longer has must be seen, not skipped.
+            .set("auto.offset.reset", "error")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("allow.auto.create.topics", "false")
+            .set("check.crcs", "true")
+            // A backlog must not pile up in memory before it reaches the disk. 16 MiB were no faster on one
+            // machine, and the process took 70 MiB more.
+            .set("queued.max.messages.kbytes", "4096")
+            // Members hear of a rebalance at a heartbeat, and a partition that moves stands still for it.
+            .set("heartbeat.interval.ms", "1000")
+            .set("fetch.queue.backoff.ms", "20")
+            .set("statistics.interval.ms", watch::EVERY_MS);
+        config.set("bootstrap.servers", self.brokers);
+        for (name, value) in self.properties {
+            config.set(name, value);
+        }
+        config.set_log_level(RDKafkaLogLevel::Info);
+        config
+    }
+}

@@ -1,0 +1,5 @@
+//! Into the queue: blocks appended to their lanes, lanes begun, ended and let go.
+
+pub mod append;
+pub mod fences;
+pub mod lanes;

@@ -1,0 +1,90 @@
+//! What each part is told, from the settings.
+
+use crate::clickhouse::{Sink, SinkOptions};
+use crate::flush::FlushOptions;
+use crate::kafka::ConsumerOptions;
+use crate::ownership::StartAt;
+use crate::runtime::stats::{Limits, limit, limit_time};
+use crate::settings::{Config, KafkaStart};
+use crate::store::bounds::{DiskBound, LEAST_FREE};
+
+impl Config {
+    /// How Kafka is read.
+    pub fn consumer_options<'a>(&'a self, installation: &'a str) -> ConsumerOptions<'a> {
+        ConsumerOptions {
+            brokers: &self.kafka_brokers,
+            topic: &self.kafka_topic,
+            group: &self.kafka_group,
+            installation,
+            properties: &self.kafka_properties,
+        }
+    }
+
+    /// Where reading begins.
+    pub fn start_at(&self) -> StartAt {
+        match self.kafka_start {
+            KafkaStart::Earliest => StartAt::Earliest,
+            KafkaStart::Latest => StartAt::Latest,
+            KafkaStart::Stop => StartAt::Stop,
+        }
+    }
+
+    /// What the queue may take of the disk.
+    pub fn disk_bound(&self) -> DiskBound {
+        let dir = self.data_dir.clone();
+        DiskBound::new(dir, self.max_queue_bytes, self.min_free_disk)
+            .with_quarantine(self.max_quarantine_bytes, self.quarantine_full)
+    }
+
+    /// The way to ClickHouse. A password that is refused is read again.
+    ///
+    /// # Errors
+    /// If the password file cannot be read, or a setting cannot be used.
+    pub fn sink(&self) -> anyhow::Result<Sink> {
+        let sink = Sink::new(&SinkOptions {
+            url: self.clickhouse_url.clone(),
+            database: self.clickhouse_database.clone(),
+            table: self.clickhouse_table.clone(),
+            user: self.clickhouse_user.clone(),
+            password: self.clickhouse_password()?,
+            request_timeout: self.request_timeout,
+        })?;
+        if self.clickhouse_password_file.is_none() {
+            return Ok(sink);
+        }
+        let config = self.clone();
+        Ok(sink.rereading(Box::new(move || {
+            config.clickhouse_password().map_err(|e| e.to_string())
+        })))
+    }
+
+    /// Shows what bounds something, for metrics.
+    pub fn show_limits(&self, limits: &Limits) {
+        limit(&limits.max_queue_bytes, self.max_queue_bytes);
+        let least_free = self.min_free_disk.max(LEAST_FREE);
+        limit(&limits.min_free_disk_bytes, least_free);
+        limit(&limits.max_quarantine_bytes, self.max_quarantine_bytes);
+        limit(&limits.max_body_bytes, self.max_body_bytes);
+        limit(&limits.max_batch_rows, self.max_batch_rows);
+        limit_time(&limits.flush_interval, self.flush_interval);
+        limit_time(&limits.request_timeout, self.request_timeout);
+        limit_time(&limits.sync_interval, self.sync_interval);
+    }
+
+    /// What the flusher does.
+    pub fn flush_options(&self) -> FlushOptions {
+        FlushOptions {
+            packed_format: self.packed_format,
+            interval: self.flush_interval,
+            max_rows: self.max_batch_rows,
+            max_body_bytes: self.max_body_bytes,
+            url: self.clickhouse_url.clone(),
+            database: self.clickhouse_database.clone(),
+            table: self.clickhouse_table.clone(),
+            create_tables: !self.no_create_tables,
+            allow_duplicates: self.allow_duplicates.clone(),
+            request_timeout: self.request_timeout,
+            keep_delivered: self.keep_delivered,
+        }
+    }
+}

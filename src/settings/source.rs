@@ -1,0 +1,381 @@
+//! Gathers the flags, the environment and the file into one raw value a setting.
+
+use std::{collections::BTreeMap, ffi::OsString, fmt, fs, path::Path, path::PathBuf};
+
+use serde::de;
+use serde_json::Value;
+
+use super::file::SCHEMA_KEY;
+use super::{
+    ConfigError, ENV_PREFIX, LOG_FORMAT, Origin, Settings, TABLE, env_name, flag_name, parse,
+    properties,
+};
+use crate::runtime::logging::Format;
+
+/// Variables that begin as settings do, but speak to `build.rs`.
+const BUILD_VARIABLES: [&str; 2] = ["ANONYMIZER_COMMIT", "ANONYMIZER_NO_CAPNP"];
+
+/// A value as it was typed.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) value: String,
+    pub(super) origin: Origin,
+}
+
+/// What was given, the strongest source of each setting only.
+///
+/// Kafka properties are gathered one by one: a flag that adds one must not take away the file's.
+#[derive(Default)]
+pub(super) struct Raw {
+    values: BTreeMap<&'static str, Given>,
+    /// With the name that was typed; the key is librdkafka's own for it, if there is one.
+    properties: BTreeMap<String, (String, Given)>,
+}
+
+impl Raw {
+    /// Reads all sources, weakest first, each overwriting the one before.
+    pub(super) fn gather(
+        settings: &Settings,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let mut raw = Raw::default();
+        for setting in TABLE {
+            raw.set(setting.name, setting.default.into(), &Origin::Default);
+        }
+        let variables = known_variables(environment)?;
+        let config = env_name("config");
+        let from_flag = settings
+            .config
+            .as_ref()
+            .map(|path| (path, Origin::Flag("--config".into())));
+        let from_variable = || {
+            variables
+                .get(&config)
+                .map(|path| (path, Origin::Environment(config.clone())))
+        };
+        if let Some((path, origin)) = from_flag.or_else(from_variable) {
+            raw.add_file(Path::new(path), origin)?;
+        }
+        for name in TABLE.iter().map(|s| s.name).chain([properties::NAME]) {
+            let variable = env_name(name);
+            if let Some(value) = variables.get(&variable) {
+                raw.add(
+                    name,
+                    value,
+                    &Origin::Environment(variable),
+                    properties::split_list,
+                )?;
+            }
+        }
+        for (name, value) in &settings.flags {
+            let one = |text: &str| match properties::split(text) {
+                Some(property) => Ok(vec![property]),
+                None => Err("is not name=value".to_string()),
+            };
+            raw.add(name, value, &Origin::Flag(flag_name(name)), one)?;
+        }
+        Ok(raw)
+    }
+
+    /// Takes a text from the command line or the environment.
+    fn add(
+        &mut self,
+        name: &'static str,
+        text: &str,
+        origin: &Origin,
+        split: impl Fn(&str) -> Result<Vec<(String, String)>, String>,
+    ) -> Result<(), ConfigError> {
+        if name != properties::NAME {
+            self.set(name, text.into(), origin);
+            return Ok(());
+        }
+        // The text is not shown: it may be a password whose name was forgotten.
+        let all = split(text).map_err(|reason| property_error("***", origin, reason))?;
+        for (property, value) in all {
+            self.set_property(property, value, origin)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the settings of a JSON file.
+    fn add_file(&mut self, path: &Path, named_by: Origin) -> Result<(), ConfigError> {
+        let text = fs::read_to_string(path).map_err(|cause| ConfigError::Read {
+            path: path.into(),
+            origin: Box::new(named_by),
+            cause,
+        })?;
+        let keys = keys(text).map_err(|cause| ConfigError::Json {
+            path: path.into(),
+            cause,
+        })?;
+        let origin = Origin::File(path.into());
+        for (key, value) in keys {
+            if key == properties::NAME {
+                self.add_object(value, &origin)?;
+            } else if let Some(setting) = TABLE.iter().find(|s| s.name == key) {
+                let text = text_of(&value).ok_or_else(|| ConfigError::Value {
+                    setting: setting.name,
+                    value: value.to_string(),
+                    origin: Box::new(origin.clone()),
+                    accepted: (setting.accepted)(),
+                    example: setting.example,
+                })?;
+                self.set(setting.name, text, &origin);
+            } else if key != SCHEMA_KEY {
+                let hint = hint(&key, |name| name.to_string());
+                return Err(ConfigError::UnknownKey {
+                    path: PathBuf::from(path),
+                    key,
+                    hint,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the file's object of Kafka properties.
+    fn add_object(&mut self, value: Value, origin: &Origin) -> Result<(), ConfigError> {
+        let Value::Object(object) = value else {
+            return Err(property_error(
+                "***",
+                origin,
+                "is not an object of names and values",
+            ));
+        };
+        for (property, value) in object {
+            let text = text_of(&value).ok_or_else(|| {
+                property_error(&property, origin, "is not a text, a number, true or false")
+            })?;
+            self.set_property(property, text, origin)?;
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, name: &'static str, value: String, origin: &Origin) {
+        self.values.insert(
+            name,
+            Given {
+                value,
+                origin: origin.clone(),
+            },
+        );
+    }
+
+    fn set_property(
+        &mut self,
+        name: String,
+        value: String,
+        origin: &Origin,
+    ) -> Result<(), ConfigError> {
+        let property = properties::resolve(&name).unwrap_or(&name).to_string();
+        if let Some((other, _)) = self
+            .properties
+            .get(&property)
+            .filter(|(other, given)| *other != name && given.origin == *origin)
+        {
+            let reason = format!("is another name of {other}, which is given beside it");
+            return Err(property_error(&name, origin, reason));
+        }
+        let given = Given {
+            value,
+            origin: origin.clone(),
+        };
+        self.properties.insert(property, (name, given));
+        Ok(())
+    }
+
+    /// The value of a setting, parsed; the error says everything about it.
+    pub(super) fn parse<T>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        let given = &self.values[name];
+        parse(&given.value).map_err(|accepted| ConfigError::Value {
+            setting: name,
+            value: without_user(&given.value),
+            origin: Box::new(given.origin.clone()),
+            accepted,
+            example: TABLE
+                .iter()
+                .find(|s| s.name == name)
+                .map_or("", |s| s.example),
+        })
+    }
+
+    /// The Kafka properties: names as they were typed, values, and where they are from.
+    pub(super) fn properties(&self) -> impl Iterator<Item = (&String, &String, &Origin)> {
+        let all = self.properties.values();
+        all.map(|(name, given)| (name, &given.value, &given.origin))
+    }
+
+    /// Name, value and source of everything, for people; secrets covered.
+    pub(super) fn shown(&self) -> Vec<(String, String, String)> {
+        let settings = TABLE.iter().map(|setting| {
+            let Given { value, origin } = &self.values[setting.name];
+            let value = if value.is_empty() { "(none)" } else { value };
+            (
+                setting.name.to_string(),
+                value.to_string(),
+                origin.to_string(),
+            )
+        });
+        let properties = self.properties().map(|(property, value, origin)| {
+            let value = if properties::is_secret(property) {
+                "***"
+            } else {
+                value
+            };
+            (
+                format!("{}.{property}", properties::NAME),
+                value.to_string(),
+                origin.to_string(),
+            )
+        });
+        settings.chain(properties).collect()
+    }
+}
+
+/// The keys of a file's text and their values.
+fn keys(mut text: String) -> serde_json::Result<BTreeMap<String, Value>> {
+    // Becomes spaces, so that lines are counted as they are. What has no end is refused below.
+    let _ = json_strip_comments::strip(&mut text);
+    let UniqueKeys(keys) = serde_json::from_str(&text)?;
+    Ok(keys)
+}
+
+/// What the strongest source says of the log's format that says something of use. Nothing is refused here.
+pub(super) fn log_format(
+    settings: &Settings,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Format {
+    let (variable, config) = (env_name(LOG_FORMAT), env_name("config"));
+    let (mut by_variable, mut file) = (None, settings.config.clone());
+    for (name, value) in environment {
+        let value = value.to_str().map(str::to_owned);
+        if name == *variable {
+            by_variable = value;
+        } else if name == *config {
+            file = file.or(value);
+        }
+    }
+    let mut flags = settings.flags.iter().rev();
+    let flag = flags.find(|(name, _)| *name == LOG_FORMAT);
+    let by_file = || {
+        let keys = keys(fs::read_to_string(file?).ok()?).ok()?;
+        text_of(keys.get(LOG_FORMAT)?)
+    };
+    let given = flag.map(|(_, value)| value.clone()).or(by_variable);
+    let given = given.or_else(by_file);
+    given
+        .and_then(|text| parse::log_format(&text).ok())
+        .unwrap_or_default()
+}
+
+/// Covers what stands before the `@` of an address and behind its path: a password might be there.
+fn without_user(value: &str) -> String {
+    let (address, more) = match value.find(['?', '#']) {
+        Some(at) => (&value[..at], format!("{}***", &value[at..=at])),
+        None => (value, String::new()),
+    };
+    match address.rsplit_once('@') {
+        Some((_, host)) => format!("***@{host}{more}"),
+        None => format!("{address}{more}"),
+    }
+}
+
+fn property_error(property: &str, origin: &Origin, reason: impl Into<String>) -> ConfigError {
+    ConfigError::Property {
+        property: property.into(),
+        origin: Box::new(origin.clone()),
+        reason: reason.into(),
+    }
+}
+
+/// A JSON value as the text that a flag would hold; `None` for null, lists and objects.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(value) => Some(value.to_string()),
+        // 1e9 is a whole number to a person, and to us.
+        Value::Number(n) => Some(n.to_string().trim_end_matches(".0").to_string()),
+        _ => None,
+    }
+}
+
+/// The variables of ours; an unknown one is an error.
+fn known_variables(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut known = BTreeMap::new();
+    for (name, value) in environment {
+        let name = name.to_string_lossy().into_owned();
+        if !name.starts_with(ENV_PREFIX) || BUILD_VARIABLES.contains(&name.as_str()) {
+            continue;
+        }
+        let Ok(value) = value.into_string() else {
+            return Err(ConfigError::NotUnicode { name });
+        };
+        let mut names = TABLE
+            .iter()
+            .map(|s| s.name)
+            .chain([properties::NAME, "config"]);
+        if names.any(|setting| env_name(setting) == name) {
+            known.insert(name, value);
+        } else if !is_service_link(&name) {
+            let hint = hint(&name, env_name);
+            return Err(ConfigError::UnknownVariable { name, hint });
+        }
+    }
+    Ok(known)
+}
+
+/// Kubernetes tells every pod of a service named `anonymizer` by variables that begin as ours do:
+/// `ANONYMIZER_SERVICE_HOST`, `ANONYMIZER_PORT_9464_TCP_ADDR` and so on. They are nobody's slip.
+fn is_service_link(name: &str) -> bool {
+    let mut words = name
+        .split('_')
+        .skip(1)
+        .skip_while(|w| *w != "SERVICE" && *w != "PORT");
+    match (words.next(), words.next()) {
+        (Some("SERVICE"), Some("HOST" | "PORT")) | (Some("PORT"), None) => true,
+        (Some("PORT"), Some(port)) => port.parse::<u16>().is_ok(),
+        _ => false,
+    }
+}
+
+/// `; did you mean "..."?` with the nearest name in the given spelling.
+fn hint(unknown: &str, spell: impl Fn(&str) -> String) -> String {
+    let names = TABLE.iter().map(|s| s.name).chain([properties::NAME]);
+    let nearest = names.map(spell).max_by(|a, b| {
+        strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b))
+    });
+    format!("; the nearest setting is {}", nearest.unwrap_or_default())
+}
+
+/// The pairs of a JSON object, refusing a key that is there twice: one of the two would be ignored.
+struct UniqueKeys(BTreeMap<String, Value>);
+
+impl<'de> de::Deserialize<'de> for UniqueKeys {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = UniqueKeys;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of settings")
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
+                let mut keys = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    if keys.insert(key.clone(), value).is_some() {
+                        return Err(de::Error::custom(format_args!(
+                            "the key {key:?} is there twice"
+                        )));
+                    }
+                }
+                Ok(UniqueKeys(keys))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
