@@ -30,6 +30,8 @@ step_result() {
     if ((status)); then
         STEPS_FAILED=$((STEPS_FAILED + 1))
         printf 'FAILED    %-28s %4s s   exit code %s; the end of %s:\n' "$name" "$seconds" "$status" "${file#"$ROOT"/}"
+        # First, for who reads no further: the tests that failed, and their words.
+        reasons "$file" | sed 's/^/    > /'
         tail -n 40 "$file" | sed 's/^/    | /'
     elif reason=$(grep -m 1 '^left out: ' "$file"); then
         printf 'left out  %-28s %4s s   %s\n' "$name" "$seconds" "${reason#left out: }"
@@ -40,6 +42,9 @@ step_result() {
         sed -n 's/^left out  */          but left out: /p' "$file"
     fi
 }
+
+# reasons FILE: what Rust's tests say of what failed, without their logs.
+reasons() { grep -A 4 -E "^thread '.*panicked at " "$1" | cut -c 1-300 | head -n 40 || true; }
 
 # end_of_steps WHO: exit code 1 if a step failed.
 end_of_steps() {
