@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,13 +41,20 @@ impl World<Served> {
         connect(&self.own.address)
     }
 
-    /// How long `/healthz` took.
+    /// How long `/healthz` took. A machine that is too busy to run us between connecting and sending
+    /// makes us a slow client, which may have to go for another one; an honest one then asks again.
     fn healthy(&self) -> Duration {
         let began = Instant::now();
-        let mut stream = self.connect();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").unwrap();
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        while answer.is_empty() {
+            assert!(began.elapsed() < PATIENCE, "never answered");
+            let mut stream = self.connect();
+            let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\n\r\n");
+            if let Err(error) = asked.and_then(|()| stream.read_to_string(&mut answer).map(drop)) {
+                let gone = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+                assert!(gone.contains(&error.kind()), "{error}");
+            }
+        }
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
         began.elapsed()
     }
@@ -59,7 +66,7 @@ impl World<Served> {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// Stops it, in two seconds.
+    /// Stops it, before the five seconds are over that a client is waited for.
     fn stops(mut self) {
         let yardstick = Yardstick::start();
         let began = Instant::now();
@@ -69,7 +76,7 @@ impl World<Served> {
             "{}",
             self.own.program.log()
         );
-        yardstick.assert_within(Duration::from_secs(2), &[began.elapsed()]);
+        yardstick.assert_within(Duration::from_secs(4), &[began.elapsed()]);
         self.assert_exactly_once();
         assert_eq!(self.setup.status()["queue"]["rows"], 0);
     }
@@ -102,7 +109,7 @@ impl World<Served> {
         while attacked() {
             took.push(self.healthy());
         }
-        yardstick.assert_within(Duration::from_secs(1), &took);
+        yardstick.assert_within(Duration::from_secs(2), &took);
         let more = self.rss_kib().saturating_sub(before);
         println!("{more} KiB more");
         assert!(more < MOST_KIB, "{more} KiB");
@@ -115,19 +122,38 @@ struct Yardstick {
 }
 
 impl Yardstick {
-    /// Wakes now and then, as a server does, until it is dropped.
+    /// Now and then connects, sends, and syncs a file, as a server does, until it is dropped.
     fn start() -> Yardstick {
         const STEP: Duration = Duration::from_millis(5);
         let latest = Arc::new(Mutex::new(Duration::ZERO));
         let ours = Arc::downgrade(&latest);
+        let echo = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = echo.local_addr().unwrap().to_string();
         std::thread::spawn(move || {
+            for mut stream in echo.incoming().map_while(Result::ok) {
+                let mut asked = [0];
+                if stream.read_exact(&mut asked).is_err() {
+                    return;
+                }
+                let _ = stream.write_all(&asked);
+            }
+        });
+        std::thread::spawn(move || {
+            let mut file = tempfile::tempfile().unwrap();
             while let Some(latest) = ours.upgrade() {
                 let began = Instant::now();
                 std::thread::sleep(STEP);
+                let mut stream = connect(&address);
+                stream.write_all(b"a").unwrap();
+                stream.read_exact(&mut [0]).unwrap();
+                file.write_all(b"a").unwrap();
+                file.sync_data().unwrap();
                 let late = began.elapsed() - STEP;
                 let mut latest = latest.lock().unwrap();
                 *latest = late.max(*latest);
             }
+            // One that sends nothing ends the other thread.
+            drop(connect(&address));
         });
         Yardstick { latest }
     }
@@ -139,7 +165,7 @@ impl Yardstick {
         let longest = *took.iter().max().unwrap();
         let of = took.len();
         println!("longest of {of}: {longest:?}, the machine was late by {late:?}");
-        assert!(longest < limit + 4 * late, "{longest:?} and {late:?}");
+        assert!(longest < limit + 8 * late, "{longest:?} and {late:?}");
     }
 }
 
