@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # Reads the broker's JMX and serves it to Prometheus on 5556.
 # Our own image, because Prometheus publishes none for its JMX exporter and bitnami's is frozen. It
 # is the exporter's standalone server, so the broker runs as it comes. 1.0.1 is its newest version in

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """ClickHouse for development and tests: the real engine (chDB) behind ClickHouse's HTTP interface.
 
-    clickhouse_gateway.py --port 8123 --path DIR [--user default] [--password ''] [--profile NAME=VALUE,...] [--config FILE]
+    clickhouse_gateway.py --port 8123 --path DIR [--listen 127.0.0.1] [--user default] [--password ''] [--profile NAME=VALUE,...] [--config FILE]
 
 DIR/engine is the database, DIR/spool holds request bodies while they are read, DIR/requests.log gets
 one line a request: `time method query_id status code rows ms bytes "query"`. `code` is the exception
@@ -393,6 +393,7 @@ class Server(ThreadingHTTPServer):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, default=8123)
+    parser.add_argument("--listen", default="127.0.0.1", help="the address, for a container another one")
     parser.add_argument("--path", required=True, help="data directory")
     parser.add_argument("--user", default="default")
     parser.add_argument("--password", default="")
@@ -403,13 +404,13 @@ def main():
     os.makedirs(path, exist_ok=True)
     engine = Engine(path, options.profile, options.config)
     log_path = os.path.join(path, "requests.log")
-    server = Server(("127.0.0.1", options.port), engine, options.user, options.password, log_path)
+    server = Server((options.listen, options.port), engine, options.user, options.password, log_path)
 
     stop = threading.Event()  # set after the engine is open: it may install handlers of its own
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(f"listening on 127.0.0.1:{options.port}", flush=True)
+    print(f"listening on {options.listen}:{options.port}", flush=True)
     stop.wait()
     print("stopping", flush=True)
     server.shutdown()
