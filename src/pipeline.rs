@@ -23,7 +23,7 @@ use crate::observe::report::Report;
 use crate::observe::verdict::Code;
 use crate::observe::{control, http};
 use crate::ownership::Ownership;
-use crate::queue::{DataDir, Queue};
+use crate::queue::{DataDir, Queue, format_version};
 use crate::row::RowError;
 use crate::row::tap::Taps;
 use crate::runtime::shutdown::Shutdown;
@@ -47,9 +47,10 @@ pub const STOP_WITHIN: Duration = Duration::from_secs(8);
 pub fn version() -> String {
     let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
     format!(
-        "{} (commit {}, librdkafka {librdkafka})",
+        "{} (commit {}, librdkafka {librdkafka}, queue format {})",
         env!("CARGO_PKG_VERSION"),
-        env!("ANONYMIZER_COMMIT")
+        env!("ANONYMIZER_COMMIT"),
+        format_version()
     )
 }
 
@@ -120,6 +121,15 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         queue.installation(),
         queue.summary()?.rows
     );
+    if let Some(before) = queue.note_writer()? {
+        log::info!(
+            "the queue was last written by anonymizer {}, in format {}; from now on by {}, in format {}",
+            before.release,
+            before.format,
+            env!("CARGO_PKG_VERSION"),
+            format_version()
+        );
+    }
     log::info!("metrics at http://{}/metrics", web.address());
 
     let parts = Parts::new(shutdown);

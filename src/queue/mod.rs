@@ -48,6 +48,7 @@ pub use disk::dir::{DataDir, HISTORY_FILE, LOCK_FILE, Owned, QUEUE_DIR, SOCKET_F
 pub use disk::last_sync::SYNCED_FILE;
 pub use disk::origin::{Adopted, refuse_copy};
 pub use disk::trees::{Block, StoredBlock, Trees};
+pub use disk::writer::{Writer, format_version};
 pub use drain::body::{Body, Frame};
 pub use drain::plan::{Plan, SealBounds};
 pub use drain::read_ahead::Ahead;

@@ -42,6 +42,8 @@ mod reading;
 mod readme;
 /// Does reconcile find every minute that differs, and no other?
 mod reconcile;
+/// Is a queue that another release wrote opened, and all of it sent once?
+mod releases;
 /// Do the commands that look at, save and send what is stored work, with and without a live instance?
 mod rescue;
 /// Can the program be built without the capnp compiler?

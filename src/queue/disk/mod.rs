@@ -10,3 +10,4 @@ pub mod origin;
 pub mod panics;
 pub mod parts;
 pub mod trees;
+pub mod writer;
