@@ -109,6 +109,53 @@ fn the_chapter_on_a_machine_ends_with_all_rows_stored() {
     w.assert_exactly_once();
 }
 
+/// What a chapter says to type, one call after the other.
+fn calls_of(chapter: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string("README.md").unwrap();
+    let chapter = text.split(&format!("### {chapter}\n")).nth(1).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("chapter.md");
+    fs::write(&page, chapter.split("\n### ").next().unwrap()).unwrap();
+    let lines = typed(page.to_str().unwrap());
+    lines.iter().flat_map(|line| calls(line)).collect()
+}
+
+/// The chapter "Replay from the data dir", on a copy of what an instance left.
+#[test]
+fn the_chapter_on_replay_sends_all_rows_of_a_copy() {
+    let mut w = World::of(2).with("--flush-interval", "1h");
+    w.kafka.produce(1, 500);
+    let program = w.setup.run();
+    w.setup
+        .wait_status(|s| s["queue"]["rows"] == 500 && s["queue"]["tail_lanes"] == 0);
+    program.stop();
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("data");
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([&w.setup.data_dir(), &copy])
+        .status();
+    assert!(copied.unwrap().success());
+    let mut ran = Vec::new();
+    for words in calls_of("Replay from the data dir") {
+        let words = words.iter().map(|word| {
+            word.replace("/mnt/anonymizer", copy.to_str().unwrap())
+                .replace("http://ch-proxy:8124", &w.clickhouse.url())
+        });
+        let words: Vec<String> = words.collect();
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_anonymizer"))
+            .args(&words)
+            .env("ANONYMIZER_FLUSH_INTERVAL", "1s")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{words:?}: {said}");
+        ran.push(words[0].clone());
+    }
+    assert_eq!(ran, ["verify", "adopt", "replay", "status"]);
+    w.assert_exactly_once();
+}
+
 #[test]
 fn the_example_of_a_file_of_settings_is_taken() {
     let text = fs::read_to_string("README.md").unwrap();
