@@ -45,10 +45,8 @@ machine_is_up() {
 # machine COMMAND...: in it, as root.
 machine() {
     nsenter --target "$MACHINE_INIT" --mount --uts --ipc --pid --cgroup --root --wd=/ -- \
-        env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 \
-        "${MACHINE_ENV[@]}" "$@"
+        env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"
 }
-MACHINE_ENV=()
 
 # machine_down: powers it off, and takes its files away.
 machine_down() {
