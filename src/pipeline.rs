@@ -16,7 +16,7 @@ use crate::clickhouse::{Schema, SinkError};
 use crate::flush::{FlushStatus, Flusher, Hold};
 use crate::ingest::Ingest;
 use crate::kafka::Consumer;
-use crate::observe::forecast::{Limits, Meter};
+use crate::observe::forecast::Meter;
 use crate::observe::history::History;
 use crate::observe::judge::WORDS;
 use crate::observe::report::Report;
@@ -29,6 +29,7 @@ use crate::row::tap::Taps;
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
 use crate::settings::Config;
+use crate::store::bounds::DiskBound;
 use crate::store::{Feedback, Store};
 
 /// Blocks in flight between ingest and store: at most 128 KiB of rows each.
@@ -87,7 +88,7 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
     let consumer = Consumer::subscribe(&config.consumer_options(queue.installation()))
         .context("cannot start the Kafka client")?;
     let ownership = Ownership::new(&queue, &consumer, &config.kafka_topic, config.start_at());
-    let disk = config.disk_bound();
+    let disk = DiskBound::new(queue.dir().path().to_owned(), config.bounds());
     let mut store = Store::new(&queue, ownership, disk, &feedback, shutdown, &stats, &taps)?;
 
     let report = Report {
@@ -95,7 +96,7 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         stats: &stats,
         flush: &flush_status,
         topic: &config.kafka_topic,
-        limits: Limits::of(config),
+        bounds: config.bounds(),
         questions: &questions,
         consumer: &consumer,
         taps: &taps,

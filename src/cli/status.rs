@@ -10,7 +10,6 @@ use crate::cli::json;
 use crate::cli::{Reached, reach};
 use crate::kafka::group;
 use crate::observe::control::Request;
-use crate::observe::forecast::Limits;
 use crate::observe::offline::{self, Told};
 use crate::observe::status::Status;
 use crate::runtime::logging;
@@ -86,7 +85,7 @@ pub fn status(config: &Config, ask_kafka: bool) -> anyhow::Result<Status> {
                 topic: &config.kafka_topic,
                 interval: config.flush_interval,
                 an_insert: (config.max_body_bytes, config.max_batch_rows),
-                limits: Limits::of(config),
+                bounds: config.bounds(),
             };
             let mut status = offline::look(&queue, &told)?;
             // Brokers that do not answer take seconds, in which an instance may want to start.

@@ -228,7 +228,7 @@ fn carry_out(
         Request::Export { selection, path } => {
             let keep = KeepFree {
                 data_dir: report.queue.dir().path(),
-                bytes: report.limits.min_free_disk,
+                bytes: report.limits().min_free_disk,
             };
             let done =
                 queue::export_to_file(&*trees()?, selection, Some(keep), &path, &|_| stop())?;

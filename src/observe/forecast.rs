@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::flush::FlushStatus;
 use crate::queue::{Queue, SLED_FACTOR, Summary};
 use crate::runtime::room::free_bytes;
-use crate::settings::Config;
 use crate::store::QuarantineFull;
-use crate::store::bounds::LEAST_FREE;
+use crate::store::bounds::Bounds;
 
 /// How far back the rate of rows is measured, and how close two looks at it are at least.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -36,23 +35,17 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// As the settings say.
-    pub fn of(config: &Config) -> Limits {
+    /// What the settings come to for this queue on its disk, as that is now.
+    pub(super) fn of(bounds: &Bounds, queue: &Queue) -> Limits {
+        let path = queue.dir().path();
+        let allowed = bounds.on(path);
+        let free = free_bytes(path).ok();
         Limits {
-            max_queue_bytes: config.max_queue_bytes,
-            min_free_disk: config.min_free_disk.max(LEAST_FREE),
-            free_bytes: None,
-            max_quarantine_bytes: config.max_quarantine_bytes,
-            quarantine_drops: config.quarantine_full == QuarantineFull::DropOldest,
-        }
-    }
-
-    /// With what is free now for this queue.
-    pub(super) fn now(self, queue: &Queue) -> Limits {
-        let free = free_bytes(queue.dir().path()).ok();
-        Limits {
+            max_queue_bytes: allowed.max_queue_bytes,
+            min_free_disk: allowed.min_free_disk,
             free_bytes: free.map(|free| free + queue.unused_bytes()),
-            ..self
+            max_quarantine_bytes: allowed.max_quarantine_bytes,
+            quarantine_drops: bounds.quarantine_full == QuarantineFull::DropOldest,
         }
     }
 }

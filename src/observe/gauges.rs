@@ -26,6 +26,10 @@ pub(super) fn set(stats: &Stats, s: &Status) {
 
 fn queue(stats: &Stats, s: &Status) {
     let (gauges, q) = (&stats.queue, &s.queue);
+    let most = &stats.limits;
+    limit(&most.max_queue_bytes, s.limits.max_queue_bytes);
+    limit(&most.min_free_disk_bytes, s.limits.min_free_disk);
+    limit(&most.max_quarantine_bytes, s.limits.max_quarantine_bytes);
     let age = q
         .oldest_ms
         .map_or(0, |ms| s.told_ms.saturating_sub(ms) / 1000);

@@ -11,6 +11,7 @@ use crate::flush::{self, FlushStatus, limiter};
 use crate::kafka::Seen;
 use crate::queue::{DROPPED_BATCHES, LOST_RANGES, Lane, Queue, QueueError};
 use crate::runtime::clock::{Moment, now_ms};
+use crate::store::bounds::Bounds;
 
 /// What the settings say that the data dir does not.
 pub struct Told<'a> {
@@ -21,7 +22,7 @@ pub struct Told<'a> {
     /// Most bytes of a body and rows of an insert.
     pub an_insert: (u64, u64),
     /// What the queue may take.
-    pub limits: Limits,
+    pub bounds: Bounds,
 }
 
 /// The status of a data dir that no instance runs on.
@@ -32,7 +33,7 @@ pub fn look(queue: &Queue, told: &Told<'_>) -> Result<Status, QueueError> {
     let now = now_ms();
     let (last, next_slot_ms) = limiter::peek(queue, told.interval, &Moment::now())?;
     let summary = queue.summary()?;
-    let limits = told.limits.now(queue);
+    let limits = Limits::of(&told.bounds, queue);
     let flush = FlushStatus {
         last_attempt_ms: last.as_ref().map(|a| a.start_ms),
         last_outcome: last.and_then(|a| a.outcome),

@@ -21,6 +21,7 @@ use crate::runtime::clock::now_ms;
 use crate::runtime::room::free_bytes;
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::{Stats, limit};
+use crate::store::bounds::Bounds;
 
 /// How often it is looked, and after how many looks a line is written.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -39,7 +40,7 @@ pub struct Report<'a> {
     /// Kafka topic.
     pub topic: &'a str,
     /// What the queue may take; the free bytes are asked for.
-    pub limits: Limits,
+    pub bounds: Bounds,
     /// To the flusher, which has the only way to ClickHouse.
     pub questions: &'a Sender<Question>,
     /// Where rows can be looked at.
@@ -74,7 +75,7 @@ impl Report<'_> {
             rows_out: self.stats.flush.rows_inserted.get(),
         };
         let rates = self.meter.look(&counted);
-        let limits = self.limits.now(self.queue);
+        let limits = self.limits();
         let sends = flush.hold.is_none() && flush.failing.is_none();
         let forecast = Forecast::of(&queue, &flush, &rates, &limits, sends, now);
         let seen = self.consumer.seen();
@@ -105,6 +106,11 @@ impl Report<'_> {
         };
         status.verdict = judge(&status, now);
         Ok(status)
+    }
+
+    /// What the queue may take now.
+    pub fn limits(&self) -> Limits {
+        Limits::of(&self.bounds, self.queue)
     }
 
     /// Notes since when nothing was read of a partition whose records wait.

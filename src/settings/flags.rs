@@ -42,8 +42,9 @@ pub fn reference() -> clap::Command {
             "The settings of anonymizer. Each may be given as a flag, before or after the command; as a \
              variable of the environment; or as a key of the JSON file that --config or {ENV_PREFIX}CONFIG \
              names (`anonymizer config example` prints one). The flag wins over the variable, that over \
-             the file, that over the default. A name that nobody knows is an error; a setting that a \
-             command does not use says nothing to it."
+             the file, that over the default. {ENV_PREFIX}DEFAULTS names a file of other defaults, as an \
+             image has them. A name that nobody knows is an error; a setting that a command does not use \
+             says nothing to it."
         ))
         .disable_help_flag(true)
         .disable_version_flag(true)

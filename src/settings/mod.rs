@@ -3,7 +3,7 @@
 //! A setting has one name in three spellings: the flag `--flush-interval`, the environment variable
 //! `ANONYMIZER_FLUSH_INTERVAL`, and the key `"flush_interval"` of the JSON file named by `--config`
 //! (or `ANONYMIZER_CONFIG`), which may have comments. The flag wins over the environment, that over
-//! the file, that over the default. A name that nobody knows is an error in each of the three, so
+//! the file, that over the default; `ANONYMIZER_DEFAULTS` names a file of other defaults. A name that nobody knows is an error in each of the three, so
 //! that a slip of the pen never becomes a silent default.
 //!
 //! There are two types. [`Settings`] is what was typed: strings. [`Config`] is what holds: times,
@@ -31,6 +31,7 @@ use std::{
 use crate::clickhouse::AllowedDuplicates;
 use crate::queue::PackedFormat;
 use crate::runtime::logging::Format;
+use crate::runtime::room::Amount;
 use crate::store::QuarantineFull;
 use parse::{DAY, GIB, HOUR, KIB, MIB};
 use source::Raw;
@@ -125,11 +126,11 @@ settings! {
         "ROWS", "1000000", "Most rows in one insert, which ClickHouse takes as one block";
     packed_format: PackedFormat = "rowbinary", parse::packed_format,
         "FORMAT", "native", "Format of bodies packed under a backlog: rowbinary, or native for more rows in each";
-    max_queue_bytes: u64 = "100GiB", parse::bytes(64 * MIB, u64::MAX),
-        "SIZE", "100GiB", "Most bytes the queue may hold; at that, reading from Kafka pauses";
-    min_free_disk: u64 = "2GiB", parse::bytes(0, u64::MAX),
+    max_queue_bytes: Amount = "90%,100GiB", parse::amount(64 * MIB),
+        "SIZE", "50%", "Most bytes the queue may hold; at that, reading from Kafka pauses";
+    min_free_disk: Amount = "10%,2GiB", parse::amount(0),
         "SIZE", "2GiB", "Free space on the queue's disk below which reading from Kafka pauses";
-    max_quarantine_bytes: u64 = "1GiB", parse::bytes(MIB, u64::MAX),
+    max_quarantine_bytes: Amount = "10%,1GiB", parse::amount(MIB),
         "SIZE", "1GiB", "Most bytes of messages in quarantine; at that, see quarantine_full";
     quarantine_full: QuarantineFull = "pause", parse::quarantine_full,
         "WHAT", "pause", "What a full quarantine does: pause reading, or lose its oldest messages";

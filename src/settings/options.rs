@@ -6,7 +6,7 @@ use crate::kafka::ConsumerOptions;
 use crate::ownership::StartAt;
 use crate::runtime::stats::{Limits, limit, limit_time};
 use crate::settings::{Config, KafkaStart};
-use crate::store::bounds::{DiskBound, LEAST_FREE};
+use crate::store::bounds::Bounds;
 
 impl Config {
     /// How Kafka is read.
@@ -30,10 +30,13 @@ impl Config {
     }
 
     /// What the queue may take of the disk.
-    pub fn disk_bound(&self) -> DiskBound {
-        let dir = self.data_dir.clone();
-        DiskBound::new(dir, self.max_queue_bytes, self.min_free_disk)
-            .with_quarantine(self.max_quarantine_bytes, self.quarantine_full)
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            max_queue_bytes: self.max_queue_bytes,
+            min_free_disk: self.min_free_disk,
+            max_quarantine_bytes: self.max_quarantine_bytes,
+            quarantine_full: self.quarantine_full,
+        }
     }
 
     /// The way to ClickHouse. A password that is refused is read again.
@@ -58,12 +61,8 @@ impl Config {
         })))
     }
 
-    /// Shows what bounds something, for metrics.
+    /// Shows what bounds something, for metrics. Bounds of the disk are the status's: it may grow.
     pub fn show_limits(&self, limits: &Limits) {
-        limit(&limits.max_queue_bytes, self.max_queue_bytes);
-        let least_free = self.min_free_disk.max(LEAST_FREE);
-        limit(&limits.min_free_disk_bytes, least_free);
-        limit(&limits.max_quarantine_bytes, self.max_quarantine_bytes);
         limit(&limits.max_body_bytes, self.max_body_bytes);
         limit(&limits.max_batch_rows, self.max_batch_rows);
         limit_time(&limits.flush_interval, self.flush_interval);

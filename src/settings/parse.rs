@@ -9,6 +9,7 @@ use super::KafkaStart;
 use crate::clickhouse::AllowedDuplicates;
 use crate::queue::PackedFormat;
 use crate::runtime::logging::Format;
+use crate::runtime::room::Amount;
 use crate::store::QuarantineFull;
 
 pub(super) const KIB: u64 = 1 << 10;
@@ -53,6 +54,33 @@ pub(super) fn bytes(min: u64, max: u64) -> impl Fn(&str) -> Parsed<u64> {
                 (_, u64::MAX) => format!("a size of at least {low}"),
                 _ => format!("a size from {low} to {high}"),
             }
+        })
+    }
+}
+
+/// Bytes as above, a share of the disk such as `10%`, or both, of which the smaller holds.
+pub(super) fn amount(min: u64) -> impl Fn(&str) -> Parsed<Amount> {
+    move |text| {
+        let size = bytes(min, u64::MAX);
+        let both = || {
+            let (mut percent, mut most) = (None, None);
+            for part in text.split(',').map(str::trim) {
+                let given = match part.strip_suffix('%') {
+                    Some(n) => percent.replace(n.trim().parse().ok()?).is_some(),
+                    None => most.replace(size(part).ok()?).is_some(),
+                };
+                if given {
+                    return None;
+                }
+            }
+            match percent {
+                Some(percent) => Amount::percent(percent, most),
+                None => most.map(Amount::bytes),
+            }
+        };
+        both().ok_or_else(|| {
+            let size = size("\0").err().unwrap_or_default();
+            format!("{size}, a share of the disk such as 10%, or both, of which the smaller holds")
         })
     }
 }

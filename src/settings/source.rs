@@ -15,6 +15,10 @@ use crate::runtime::logging::Format;
 /// Variables that begin as settings do, but speak to `build.rs`.
 const BUILD_VARIABLES: [&str; 2] = ["ANONYMIZER_COMMIT", "ANONYMIZER_NO_CAPNP"];
 
+/// Names a file that says what holds where nobody says otherwise: an image's or a package's own, of which
+/// the operator's file must be able to speak otherwise. Variables would win over that file.
+const DEFAULTS: &str = "ANONYMIZER_DEFAULTS";
+
 /// A value as it was typed.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
@@ -43,6 +47,9 @@ impl Raw {
             raw.set(setting.name, setting.default.into(), &Origin::Default);
         }
         let variables = known_variables(environment)?;
+        if let Some(path) = variables.get(DEFAULTS) {
+            raw.add_file(Path::new(path), Origin::Environment(DEFAULTS.into()))?;
+        }
         let config = env_name("config");
         let from_flag = settings
             .config
@@ -250,23 +257,27 @@ pub(super) fn log_format(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Format {
     let (variable, config) = (env_name(LOG_FORMAT), env_name("config"));
-    let (mut by_variable, mut file) = (None, settings.config.clone());
+    let (mut by_variable, mut file, mut defaults) = (None, settings.config.clone(), None);
     for (name, value) in environment {
         let value = value.to_str().map(str::to_owned);
         if name == *variable {
             by_variable = value;
         } else if name == *config {
             file = file.or(value);
+        } else if name == DEFAULTS {
+            defaults = value;
         }
     }
     let mut flags = settings.flags.iter().rev();
     let flag = flags.find(|(name, _)| *name == LOG_FORMAT);
-    let by_file = || {
+    let by_file = |file: Option<String>| {
         let keys = keys(fs::read_to_string(file?).ok()?).ok()?;
         text_of(keys.get(LOG_FORMAT)?)
     };
     let given = flag.map(|(_, value)| value.clone()).or(by_variable);
-    let given = given.or_else(by_file);
+    let given = given
+        .or_else(|| by_file(file))
+        .or_else(|| by_file(defaults));
     given
         .and_then(|text| parse::log_format(&text).ok())
         .unwrap_or_default()
@@ -320,7 +331,7 @@ fn known_variables(
             .iter()
             .map(|s| s.name)
             .chain([properties::NAME, "config"]);
-        if names.any(|setting| env_name(setting) == name) {
+        if name == DEFAULTS || names.any(|setting| env_name(setting) == name) {
             known.insert(name, value);
         } else if !is_service_link(&name) {
             let hint = hint(&name, env_name);

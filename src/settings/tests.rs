@@ -3,6 +3,7 @@
 mod refusals;
 
 use super::*;
+use crate::runtime::room::Amount;
 use clap::Parser;
 use std::io::Write as _;
 
@@ -50,6 +51,36 @@ fn assert_has(text: &str, words: &[&str]) {
     }
 }
 
+/// With the variables that the image's Dockerfile has, its file being where it is in the repository.
+fn load_in_the_image(env: &[(&str, &str)], file: &str) -> Config {
+    let dockerfile = include_str!("../../ops/container/Dockerfile").replace("\\\n", " ");
+    let words = dockerfile.lines().filter_map(|l| l.strip_prefix("ENV "));
+    let presets = words.flat_map(str::split_whitespace).map(|word| {
+        let (name, value) = word.split_once('=').unwrap();
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/ops/container");
+        (name, value.replace("/usr/share/anonymizer", here))
+    });
+    let presets: Vec<(&str, String)> = presets.collect();
+    let mut all: Vec<(&str, &str)> = presets.iter().map(|(n, v)| (*n, &**v)).collect();
+    all.extend(env);
+    load(&[], &all, file).unwrap()
+}
+
+#[test]
+fn what_the_image_presets_gives_way_to_a_file_and_to_variables() {
+    let facts = |c: Config| (c.data_dir.display().to_string(), c.http_listen.to_string());
+    let f = |env, file| facts(load_in_the_image(env, file));
+    let (dir, listen) = ("/var/lib/anonymizer".to_string(), "0.0.0.0:9464".into());
+    assert_eq!(f(&[], ""), (dir.clone(), listen));
+    let (own, file) = ("/queue".to_string(), r#"{"data_dir": "/queue"}"#);
+    assert_eq!(f(&[], file), (own.clone(), "0.0.0.0:9464".into()));
+    let listen = [("ANONYMIZER_HTTP_LISTEN", "127.0.0.1:1")];
+    assert_eq!(f(&listen, file), (own, "127.0.0.1:1".into()));
+    let shown = load_in_the_image(&[], "").describe();
+    let (_, _, origin) = shown.iter().find(|(name, ..)| name == "data_dir").unwrap();
+    assert_has(origin, &["file ", "defaults.json"]);
+}
+
 #[test]
 fn defaults_are_those_of_the_documentation() {
     let c = load(&[], &[], "").unwrap();
@@ -73,8 +104,10 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(c.flush_interval, Duration::from_secs(63));
     assert_eq!(c.request_timeout, Duration::from_secs(120));
     assert_eq!((c.max_body_bytes, c.max_batch_rows), (64 << 20, 1_000_000));
-    assert_eq!((c.max_queue_bytes, c.min_free_disk), (100 << 30, 2 << 30));
-    assert_eq!(c.max_quarantine_bytes, 1 << 30);
+    let both = |percent, most| Amount::percent(percent, Some(most)).unwrap();
+    assert_eq!(c.max_queue_bytes, both(90.0, 100 << 30));
+    assert_eq!(c.min_free_disk, both(10.0, 2 << 30));
+    assert_eq!(c.max_quarantine_bytes, both(10.0, 1 << 30));
     assert_eq!(c.quarantine_full, QuarantineFull::Pause);
     assert_eq!(c.sync_interval, Duration::from_millis(250));
     assert!(!c.no_create_tables);
@@ -231,7 +264,11 @@ fn the_file_takes_numbers_and_texts() {
     assert_eq!(get(r#"{"max_body_bytes": 1e6}"#).max_body_bytes, 1_000_000);
     assert_eq!(
         get(r#"{"max_queue_bytes": 107374182400}"#).max_queue_bytes,
-        100 << 30
+        Amount::bytes(100 << 30)
+    );
+    assert_eq!(
+        Some(get(r#"{"min_free_disk": "2.5 %"}"#).min_free_disk),
+        Amount::percent(2.5, None)
     );
     assert_eq!(
         get(r#"{"flush_interval": 70}"#).flush_interval,

@@ -442,6 +442,7 @@ impl<'a, G: Group> Store<'a, G> {
     }
 
     fn bound(&mut self) {
+        self.disk.look(self.queue);
         let quarantine = self.disk.quarantine_exceeded(self.queue);
         // Only a person can end it.
         let level = match quarantine {
@@ -457,7 +458,7 @@ impl<'a, G: Group> Store<'a, G> {
             );
             Some(("commits", why))
         } else {
-            self.disk.exceeded(self.queue)
+            self.disk.exceeded()
         };
         let was = self
             .feedback

@@ -6,7 +6,9 @@ use crate::ownership::{Committed, GroupError, OffsetCommit, StartAt};
 use crate::queue::Which;
 use crate::queue::fixture::Fixture;
 use crate::record::Mark;
+use crate::runtime::room::Amount;
 use crate::store::QuarantineFull;
+use crate::store::bounds::Bounds;
 use crossbeam_channel::bounded;
 
 /// A coordinator that notes for each commit whether all appends were synced by then, and whether
@@ -72,7 +74,10 @@ fn with_store(f: impl for<'a> FnOnce(&mut Store<'a, Watcher<'a>>, &'a Watcher<'a
     };
     let (feedback, stats, taps) = Default::default();
     let ownership = Ownership::new(queue, &group, "t", StartAt::Earliest);
-    let disk = DiskBound::new(fixture.dir.path().to_owned(), u64::MAX, 0);
+    let disk = DiskBound::new(
+        fixture.dir.path().to_owned(),
+        bounds(u64::MAX, QuarantineFull::Pause),
+    );
     let mut store =
         Store::new(queue, ownership, disk, &feedback, &shutdown, &stats, &taps).unwrap();
     f(&mut store, &group, queue);
@@ -115,7 +120,16 @@ fn bad_block(first: i64, messages: i64) -> RowBlock {
 
 fn bound_quarantine(store: &mut Store<'_, Watcher<'_>>, max: u64, full: QuarantineFull) {
     let dir = store.queue.dir().path().to_owned();
-    store.disk = DiskBound::new(dir, u64::MAX, 0).with_quarantine(max, full);
+    store.disk = DiskBound::new(dir, bounds(max, full));
+}
+
+fn bounds(max_quarantine_bytes: u64, quarantine_full: QuarantineFull) -> Bounds {
+    Bounds {
+        max_queue_bytes: Amount::bytes(u64::MAX),
+        min_free_disk: Amount::bytes(0),
+        max_quarantine_bytes: Amount::bytes(max_quarantine_bytes),
+        quarantine_full,
+    }
 }
 
 #[test]

@@ -12,9 +12,13 @@ use crate::support::world::World;
 
 /// With the data dir on a disk of 200 MiB.
 fn on_a_small_disk() -> Option<World<SmallDisk>> {
+    on_a_disk_of(200)
+}
+
+fn on_a_disk_of(mebibytes: u64) -> Option<World<SmallDisk>> {
     let w = World::of(6);
     let at = w.setup.data_dir().with_file_name("disk");
-    let disk = SmallDisk::mount(&at.with_extension("image"), &at, 200)?;
+    let disk = SmallDisk::mount(&at.with_extension("image"), &at, mebibytes)?;
     let data = at.join("data").display().to_string();
     Some(w.with("--data-dir", &data).and(|_| disk))
 }
@@ -172,6 +176,50 @@ fn little_free_space_pauses_reading_until_there_is_more() {
     program.wait_log("reading from Kafka pauses");
     w.kafka.produce(2, 3000);
     std::fs::remove_file(filler).unwrap();
+    program.wait_log("reading from Kafka goes on");
+    w.finish(program);
+}
+
+#[test]
+fn a_volume_of_1_gib_is_read_into_by_default_down_to_its_last_tenth() {
+    let Some(mut w) = on_a_disk_of(1024) else {
+        return;
+    };
+    w.setup.unset("--min-free-disk");
+    let program = w.setup.run();
+    w.stores(1, 3000);
+    let limits = w.setup.status()["limits"].clone();
+    let of = |limit: &str| limits[limit].as_u64().unwrap() >> 20;
+    assert!(!program.log().contains("reading from Kafka pauses"));
+    assert!((85..=103).contains(&of("min_free_disk")), "{limits}");
+    assert!((85..=103).contains(&of("max_quarantine_bytes")), "{limits}");
+    assert!((800..=922).contains(&of("max_queue_bytes")), "{limits}");
+    let taken = w.own.leave(80 << 20);
+    program.wait_log("reading from Kafka pauses");
+    program.wait_log("(10% of the disk, at most 2.0 GiB)");
+    w.kafka.produce(2, 3000);
+    std::fs::remove_file(taken).unwrap();
+    program.wait_log("reading from Kafka goes on");
+    w.finish(program);
+}
+
+#[test]
+fn a_share_follows_a_volume_that_grows() {
+    let w = World::of(6);
+    let at = w.setup.data_dir().with_file_name("disk");
+    // In memory: not everybody who may mount one may make another kind grow.
+    let Some(disk) = SmallDisk::in_memory(&at, 200) else {
+        return;
+    };
+    let data = at.join("data").display().to_string();
+    let w = w.with("--data-dir", &data).and(|_| disk);
+    let mut w = w.with("--min-free-disk", "60%");
+    let program = w.setup.run();
+    w.stores(1, 3000);
+    w.own.leave(100 << 20);
+    program.wait_log("reading from Kafka pauses");
+    w.kafka.produce(2, 3000);
+    w.own.grow(400);
     program.wait_log("reading from Kafka goes on");
     w.finish(program);
 }

@@ -235,14 +235,10 @@ fn the_help_of_a_command_shows_the_settings_that_its_source_reads_and_no_other()
         if source.contains("config.kafka_client()") {
             read.extend(["kafka_brokers", "kafka_properties"].map(str::to_owned));
         }
-        for method in ["sink", "consumer_options"] {
+        for method in ["sink", "consumer_options", "bounds"] {
             if source.contains(&format!("config.{method}(")) {
                 read.extend(behind(method));
             }
-        }
-        if source.contains("Limits::of(config)") {
-            let limits = fs::read_to_string("src/observe/forecast.rs").unwrap();
-            read.extend(&named(&limits, "config.") & &every);
         }
         if source.contains("config.flush_options()") {
             // One that only asks sends nothing.

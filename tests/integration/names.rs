@@ -16,6 +16,8 @@ const OTHERS: &[&str] = &[
     // Speak to build.rs.
     "ANONYMIZER_COMMIT",
     "ANONYMIZER_NO_CAPNP",
+    // Names a file of other defaults; no setting.
+    "ANONYMIZER_DEFAULTS",
     // What all variables begin with.
     "ANONYMIZER_",
     // Of clickhouse-client, in the head of the printed schema and in an example.

@@ -68,6 +68,13 @@ impl Setup {
         }
     }
 
+    /// Takes a setting away: its default holds.
+    pub fn unset(&mut self, name: &str) {
+        if let Some(at) = self.args.iter().position(|a| a == name) {
+            self.args.drain(at..at + 2);
+        }
+    }
+
     /// The data dir that was made with it.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")

@@ -1,4 +1,4 @@
-//! A small file system of its own (ext4 in a file), which can be full, fail and be read-only. Only root
+//! A small file system of its own (ext4 in a file, or one in memory), which can be full, fail and be read-only. Only root
 //! may mount one.
 
 use std::fs::{self, File};
@@ -44,6 +44,36 @@ impl SmallDisk {
         run("e2fsck", &["-p"], &[&self.image]);
         let how = if read_only { "loop,ro" } else { "loop" };
         assert!(run("mount", &["-o", how], &[&self.image, &self.at]));
+    }
+
+    /// One in memory, which can grow.
+    pub fn in_memory(at: &Path, mebibytes: u64) -> Option<SmallDisk> {
+        fs::create_dir_all(at).unwrap();
+        let size = format!("size={mebibytes}m");
+        if run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs"], &[at]) {
+            return Some(SmallDisk {
+                image: PathBuf::new(),
+                at: at.to_owned(),
+            });
+        }
+        println!("left out: a file system cannot be mounted here");
+        None
+    }
+
+    /// Makes one in memory larger while it is used.
+    pub fn grow(&self, mebibytes: u64) {
+        let size = format!("remount,size={mebibytes}m");
+        assert!(run("mount", &["-o", &size], &[&self.at]));
+    }
+
+    /// Leaves only so many bytes free. Returns what to remove.
+    pub fn leave(&self, bytes: u64) -> PathBuf {
+        let fs = rustix::fs::statvfs(&self.at).unwrap();
+        let path = self.at.join("taken");
+        let file = File::create(&path).unwrap();
+        let take = fs.f_bavail * fs.f_frsize - bytes;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, take).unwrap();
+        path
     }
 
     /// Leaves no room. Returns what to remove.

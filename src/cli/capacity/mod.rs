@@ -19,6 +19,7 @@ use crate::clickhouse::{Retention, Schema};
 use crate::flush::{FlushStatus, Flusher};
 use crate::queue::{DataDir, QUEUE_DIR, Queue};
 use crate::runtime::logging;
+use crate::runtime::room::total_bytes;
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
 use crate::settings::Config;
@@ -225,11 +226,14 @@ fn show(e: &Estimate, measured: bool, config: &Config) -> String {
     text += "(kept: as of `schema print`, whose partitions go as a whole, 2 or 32 days later)\n\n";
     text += &line(&e.queue, "queue (data_dir)");
     text += &line(&e.kafka, "Kafka, all copies");
-    if e.queue.bytes > config.max_queue_bytes as f64 {
-        let bridged = e.queue.kept_s as f64 * config.max_queue_bytes as f64 / e.queue.bytes;
+    // Of a data dir that is not here only what is given in bytes is known.
+    let total = total_bytes(&config.data_dir).unwrap_or(u64::MAX);
+    let most = config.max_queue_bytes.of(total, 0) as f64;
+    if e.queue.bytes > most {
+        let bridged = e.queue.kept_s as f64 * most / e.queue.bytes;
         text += &format!(
             "\nmax_queue_bytes is {}: reading from Kafka pauses after {:.1} h without ClickHouse\n",
-            size(config.max_queue_bytes as f64),
+            size(most),
             bridged / 3600.0
         );
     }

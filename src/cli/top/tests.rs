@@ -13,6 +13,7 @@ use crate::observe::verdict::{Code, Finding, Verdict};
 use crate::queue::LostRange;
 use crate::queue::fixture::Fixture;
 use crate::runtime::conditions::Trouble;
+use crate::settings::Settings;
 
 /// 12:05:29 of some day.
 const NOW: u64 = 20_000 * 86_400_000 + 43_529_000;
@@ -24,14 +25,15 @@ fn calm() -> Status {
         topic: "t",
         interval: Duration::from_secs(63),
         an_insert: (64 << 20, 1_000_000),
-        limits: Limits {
-            max_queue_bytes: 100 << 30,
-            ..Limits::default()
-        },
+        bounds: Settings::default().load_from([]).unwrap().bounds(),
     };
     let mut s = offline::look(Fixture::new().q(), &told).unwrap();
     (s.live, s.told_ms, s.installation, s.disk_bytes) = (true, NOW, "abc".into(), 4 << 20);
-    s.limits.free_bytes = Some(12 << 30);
+    s.limits = Limits {
+        max_queue_bytes: 100 << 30,
+        free_bytes: Some(12 << 30),
+        ..Limits::default()
+    };
     s.flush.next_slot_ms = NOW + 41_000;
     s.flush.stored = Some(Stored {
         at_ms: NOW - MINUTE,

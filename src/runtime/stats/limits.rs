@@ -12,10 +12,10 @@ pub type Seconds = Gauge<f64, std::sync::atomic::AtomicU64>;
 metrics! {
     /// See the module.
     pub struct Limits {
-        max_queue_bytes: Gauge, "max_queue_bytes", "Setting max_queue_bytes: reading pauses at that";
+        max_queue_bytes: Gauge, "max_queue_bytes", "Setting max_queue_bytes, on the disk as it is: reading pauses at that";
         min_free_disk_bytes: Gauge, "min_free_disk_bytes",
-            "Setting min_free_disk, or what stays free in any case: reading pauses below it";
-        max_quarantine_bytes: Gauge, "max_quarantine_bytes", "Setting max_quarantine_bytes";
+            "Setting min_free_disk on the disk as it is, or what stays free in any case: reading pauses below it";
+        max_quarantine_bytes: Gauge, "max_quarantine_bytes", "Setting max_quarantine_bytes, on the disk as it is";
         max_body_bytes: Gauge, "max_body_bytes", "Setting max_body_bytes";
         max_batch_rows: Gauge, "max_batch_rows", "Setting max_batch_rows";
         flush_interval: Seconds, "flush_interval_seconds", "Setting flush_interval";

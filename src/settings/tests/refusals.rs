@@ -238,10 +238,26 @@ fn every_bound_holds_on_both_sides() {
     );
     f(
         "max_queue_bytes",
-        &["64MiB", "5TiB"],
-        &["63MiB", "67108863"],
+        &["64MiB", "5TiB", "10%", "0.5%", "100 %, 64MiB", "5TiB,1%"],
+        &[
+            "63MiB",
+            "67108863",
+            "10%,63MiB",
+            "0%",
+            "101%",
+            "-1%",
+            "%",
+            "10%,20%",
+            "1GiB,2GiB",
+            "10%,",
+            "nan%",
+        ],
     );
-    f("min_free_disk", &["0", "1B"], &["", "some"]);
+    f(
+        "min_free_disk",
+        &["0", "1B", "5%,0"],
+        &["", "some", ",", "5%0"],
+    );
     f(
         "no_create_tables",
         &["true", "false", "1", "0"],
