@@ -279,6 +279,16 @@ impl Queue {
     }
 }
 
+/// Whether these bytes are a message in quarantine, and whether they are counts; for the fuzz target `record`.
+#[doc(hidden)]
+#[must_use]
+pub fn reads_record(key: &[u8], value: &[u8]) -> (bool, bool) {
+    (
+        quarantine::is_whole(key, value),
+        counts::is_whole(key, value),
+    )
+}
+
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]

@@ -150,6 +150,15 @@ impl Raw {
             ));
         };
         for (property, value) in object {
+            // It may be a password behind its name, as a flag has it.
+            if let Some((name, _)) = property.split_once('=') {
+                let name = format!("{name}=***");
+                return Err(property_error(
+                    &name,
+                    origin,
+                    "is a name and a value in one",
+                ));
+            }
             let text = text_of(&value).ok_or_else(|| {
                 property_error(&property, origin, "is not a text, a number, true or false")
             })?;

@@ -16,14 +16,26 @@ macro_rules! fuzz_target {
     };
 }
 
+#[path = "../corpus/fuzz/fuzz_targets/answer.rs"]
+mod answer;
 #[path = "../corpus/fuzz/fuzz_targets/block.rs"]
 mod block;
+#[path = "../corpus/fuzz/fuzz_targets/command.rs"]
+mod command;
 #[path = "../corpus/fuzz/fuzz_targets/decode.rs"]
 mod decode;
+#[path = "../corpus/fuzz/fuzz_targets/head.rs"]
+mod head;
 #[path = "../corpus/fuzz/fuzz_targets/mask.rs"]
 mod mask;
 #[path = "../corpus/fuzz/fuzz_targets/quarantine.rs"]
 mod quarantine;
+#[path = "../corpus/fuzz/fuzz_targets/record.rs"]
+mod record;
+#[path = "../corpus/fuzz/fuzz_targets/rows.rs"]
+mod rows;
+#[path = "../corpus/fuzz/fuzz_targets/settings.rs"]
+mod settings;
 
 /// A failed input is the last that is named.
 fn over_inputs(target: &str, run: fn(&[u8])) {
@@ -64,7 +76,37 @@ fn of_quarantine() {
 }
 
 #[test]
+fn of_answer() {
+    over_inputs("answer", answer::run);
+}
+
+#[test]
+fn of_command() {
+    over_inputs("command", command::run);
+}
+
+#[test]
+fn of_head() {
+    over_inputs("head", head::run);
+}
+
+#[test]
+fn of_record() {
+    over_inputs("record", record::run);
+}
+
+#[test]
+fn of_rows() {
+    over_inputs("rows", rows::run);
+}
+
+#[test]
+fn of_settings() {
+    over_inputs("settings", settings::run);
+}
+
+#[test]
 fn every_target_is_among_them() {
     let targets = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/fuzz/fuzz_targets");
-    assert_eq!(fs::read_dir(targets).unwrap().count(), 4);
+    assert_eq!(fs::read_dir(targets).unwrap().count(), 10);
 }

@@ -35,7 +35,9 @@ pub(super) const RECORD: usize = (NUMBERS + 1) * 8;
 const UNKNOWN: u64 = u64::MAX;
 
 impl Sample {
-    pub(super) fn write(&self) -> [u8; RECORD] {
+    /// As it lies in the file.
+    #[must_use]
+    pub fn write(&self) -> [u8; RECORD] {
         let numbers: [u64; NUMBERS] = [
             self.minute,
             self.rows_in,
@@ -57,7 +59,8 @@ impl Sample {
     }
 
     /// `None` if it is not what was written.
-    pub(super) fn read(record: &[u8]) -> Option<Sample> {
+    #[must_use]
+    pub fn read(record: &[u8]) -> Option<Sample> {
         let mut numbers = [0; NUMBERS + 1];
         for (to, bytes) in numbers.iter_mut().zip(record.chunks_exact(8)) {
             *to = u64::from_le_bytes(bytes.try_into().ok()?);

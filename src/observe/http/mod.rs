@@ -90,6 +90,17 @@ fn keep_serving(shutdown: &Shutdown, mut serve: impl FnMut() -> io::Result<()>) 
     }
 }
 
+/// The path that a head asks for, and whether its client would rather have OpenMetrics. For the fuzz target
+/// of that name, which has no instance to ask.
+#[doc(hidden)]
+#[must_use]
+pub fn asked_for(head: &[u8]) -> Option<(String, bool)> {
+    match head::parse(head) {
+        head::Head::Get(request) => Some((request.path, accept::open_metrics(&request.accept))),
+        _ => None,
+    }
+}
+
 struct Pages<'a> {
     report: &'a Report<'a>,
 }
