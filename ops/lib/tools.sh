@@ -169,3 +169,49 @@ _ensure_prometheus() {
         mv usr/bin/prometheus usr/bin/promtool "$TOOLS_DIR/bin/"
     ) >"$TOOLS_DIR/apt.log" 2>&1; then rm -rf "$work"; else rm -rf "$work"; return 1; fi
 }
+
+HELM_VERSION=v4.3.1
+KUBECONFORM_VERSION=v0.8.0
+# The newest release of every second minor version, from the oldest that the chart takes.
+KUBERNETES_VERSIONS=(v1.31.14 v1.33.13 v1.35.4 v1.37.2)
+# The newest of the operator's modules that has its resource definitions in it.
+PROMETHEUS_OPERATOR_VERSION=v0.85.0
+KUBERNETES_SCHEMAS=$TOOLS_DIR/kubernetes  # after ensure_helm: VERSION-standalone-strict/ and crd/
+
+# has_helm: true if all that ensure_helm brings is there.
+has_helm() {
+    local wanted="$HELM_VERSION $KUBECONFORM_VERSION ${KUBERNETES_VERSIONS[*]} $PROMETHEUS_OPERATOR_VERSION"
+    wanted+=" $(sha256sum <"$ROOT/ops/lib/kubernetes/schemas.py")"
+    [[ $(cat "$KUBERNETES_SCHEMAS/.done" 2>/dev/null) == "$wanted" ]] || { helm_wanted=$wanted; return 1; }
+}
+
+# ensure_helm: helm and kubeconform in $TOOLS_DIR/bin, built by Go, and schemas of Kubernetes' API, out of
+# its own source.
+ensure_helm() {
+    have go || die "Go 1.25 or later is needed to build helm"
+    ensure_venv
+    has_helm || with_tools_lock _ensure_helm
+}
+_ensure_helm() {
+    local version work
+    has_helm && return
+    log "building helm $HELM_VERSION and kubeconform $KUBECONFORM_VERSION"
+    GOBIN=$TOOLS_DIR/bin go install "helm.sh/helm/v4/cmd/helm@$HELM_VERSION"
+    GOBIN=$TOOLS_DIR/bin go install "github.com/yannh/kubeconform/cmd/kubeconform@$KUBECONFORM_VERSION"
+    work=$(mktemp -d -p "$TOOLS_DIR")
+    # Some 20 MiB each to fetch, of which one file is wanted.
+    module() { GOMODCACHE=$work/modules GOFLAGS=-modcacherw go mod download "$1"; }
+    log "making schemas of Kubernetes ${KUBERNETES_VERSIONS[*]}"
+    for version in "${KUBERNETES_VERSIONS[@]}"; do
+        module "k8s.io/kubernetes@$version"
+        "$VENV/bin/python" "$ROOT/ops/lib/kubernetes/schemas.py" "$work/made" "$version" \
+            "$work/modules/k8s.io/kubernetes@$version/api/openapi-spec/swagger.json"
+    done
+    module "github.com/prometheus-operator/prometheus-operator@$PROMETHEUS_OPERATOR_VERSION"
+    "$VENV/bin/python" "$ROOT/ops/lib/kubernetes/schemas.py" "$work/made" crd \
+        "$work"/modules/github.com/prometheus-operator/prometheus-operator@*/example/prometheus-operator-crd/*_{servicemonitors,prometheusrules}.yaml
+    rm -rf "$KUBERNETES_SCHEMAS"
+    mv "$work/made" "$KUBERNETES_SCHEMAS"
+    echo "$helm_wanted" >"$KUBERNETES_SCHEMAS/.done"
+    rm -rf "$work"
+}
