@@ -1,20 +1,24 @@
 //! `anonymizer tap`: a sample of the rows as they pass.
 
-use std::io::{BufRead, IsTerminal as _, Read as _, Write as _};
+use std::io::{BufRead, ErrorKind, IsTerminal as _, Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, ensure};
 use log::Level;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::cli::end_without_a_reader;
+use crate::cli::exit::Exit;
 use crate::cli::export::Stdout;
 use crate::observe::control::{self, Request};
 use crate::observe::human::{count, of};
 use crate::observe::tap::{Ask, End, Told};
-use crate::row::Format;
 use crate::row::filter::Filter;
+use crate::row::{BLOCK_BYTES, Format};
 use crate::runtime::logging;
 use crate::settings::Config;
 
@@ -45,9 +49,10 @@ pub struct TapArgs {
 /// If no instance runs, it refuses, or it ends without a word.
 pub fn run(args: &TapArgs, config: &Config) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
+    let second = i32::from(Exit::Interrupted.code());
     for signal in [SIGINT, SIGTERM] {
         // The first signal finds the flag still false, the second ends it at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
+        signal_hook::flag::register_conditional_shutdown(signal, second, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     let request = Request::Tap(Ask {
@@ -80,9 +85,24 @@ pub fn run(args: &TapArgs, config: &Config) -> anyhow::Result<()> {
             (false, false) => Stdout.write_all(&rows)?,
         }
         last = told;
+        // Something is told five times a second, also where no row passes.
+        if !leaves && reader_has_gone(std::io::stdout().as_fd()) {
+            end_without_a_reader(&ErrorKind::BrokenPipe.into());
+        }
     }
     say_counts(&last);
     Ok(())
+}
+
+/// Whether nobody will read what is written there: a pipe or a connection of which the other end is closed.
+fn reader_has_gone(out: BorrowedFd<'_>) -> bool {
+    // These two are told of without being asked for.
+    let mut polled = [PollFd::from_borrowed_fd(out, PollFlags::empty())];
+    let told = poll(&mut polled, Some(&Timespec::default()));
+    told.is_ok_and(|n| n > 0)
+        && polled[0]
+            .revents()
+            .intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// What is told next, and the rows with it.
@@ -97,13 +117,13 @@ fn next(from: &mut impl BufRead) -> anyhow::Result<(Told, Vec<u8>)> {
 }
 
 fn say_counts(told: &Told) {
-    let missed = match told.missed {
+    let unseen = |n: u64, why: &str| match n {
         0 => String::new(),
-        n => format!(
-            "; {} passed unseen, as this was too slow for them",
-            of(n, "row")
-        ),
+        n => format!("; {} passed unseen, {why}", of(n, "row")),
     };
+    let missed = unseen(told.missed, "as this was too slow for them");
+    let large = format!("as only rows below {} KiB are shown", BLOCK_BYTES >> 10);
+    let large = unseen(told.large, &large);
     let end = match told.end {
         Some(End::Stopped) => "the instance stops; ",
         _ => "",
@@ -111,7 +131,7 @@ fn say_counts(told: &Told) {
     logging::say(
         Level::Info,
         &format!(
-            "{end}{} shown of {} that passed{missed}",
+            "{end}{} shown of {} that passed{missed}{large}",
             of(told.shown, "row"),
             count(told.passed)
         ),
@@ -130,6 +150,22 @@ fn harmless(rows: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn it_is_seen_without_writing_that_a_reader_has_gone() {
+        let (reader, pipe) = std::io::pipe().unwrap();
+        assert!(!reader_has_gone(pipe.as_fd()));
+        drop(reader);
+        assert!(reader_has_gone(pipe.as_fd()));
+        let (reader, socket) = UnixStream::pair().unwrap();
+        reader.shutdown(Shutdown::Write).unwrap();
+        assert!(!reader_has_gone(socket.as_fd()), "it may still read");
+        drop(reader);
+        assert!(reader_has_gone(socket.as_fd()));
+        let file = tempfile::tempfile().unwrap();
+        assert!(!reader_has_gone(file.as_fd()));
+    }
 
     #[test]
     fn a_terminal_gets_nothing_that_it_obeys() {

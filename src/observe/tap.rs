@@ -45,8 +45,11 @@ pub struct Told {
     pub shown: u64,
     /// Rows that were looked at so far.
     pub passed: u64,
-    /// Rows that passed unseen so far: the tap was too slow, or a row too large.
+    /// Rows that passed unseen so far, as the tap was too slow.
     pub missed: u64,
+    /// Rows that passed unseen so far, as they are too large: [`crate::row::BLOCK_BYTES`] or more.
+    #[serde(default)]
+    pub large: u64,
     /// Why nothing follows.
     pub end: Option<End>,
 }
@@ -98,6 +101,7 @@ pub(super) fn serve(
             sample.told.end = Some(End::Left);
         }
         sample.told.missed = tap.missed();
+        sample.told.large = tap.large();
         let told = sample.tell();
         // For as long as it takes: who reads slowly misses rows, and is told how many.
         write_all(stream, &told, None, shutdown)?;

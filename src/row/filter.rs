@@ -73,11 +73,11 @@ impl FromStr for Statuses {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Statuses, Self::Err> {
-        const WRONG: &str = "neither a status like 404 nor a class like 5xx";
+        const WRONG: &str = "neither a status like 404 nor a class, which are 1xx to 5xx";
         let class = text.strip_suffix("xx").or(text.strip_suffix("XX"));
         match class {
             Some(digit) => match digit.parse::<u16>() {
-                Ok(n @ 0..=9) if digit.len() == 1 => Ok(Statuses {
+                Ok(n @ 1..=5) if digit.len() == 1 => Ok(Statuses {
                     from: n * 100,
                     to: n * 100 + 99,
                 }),
@@ -140,8 +140,12 @@ mod tests {
         let status = |text: &str| takes(|f| f.status = vec![text.parse().unwrap()]);
         assert!(status("404") && status("4xx"));
         assert!(!status("405") && !status("5xx") && !status("3XX"));
-        for wrong in ["", "xx", "40xx", "4x", "-1", "70000", "é"] {
-            assert!(wrong.parse::<Statuses>().is_err(), "{wrong}");
+        assert!("1xx".parse::<Statuses>().is_ok() && "999".parse::<Statuses>().is_ok());
+        for wrong in [
+            "", "xx", "40xx", "4x", "-1", "70000", "é", "0xx", "6xx", "9xx",
+        ] {
+            let words = wrong.parse::<Statuses>().unwrap_err();
+            assert!(words.contains("1xx to 5xx"), "{wrong}");
         }
     }
 

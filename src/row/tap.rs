@@ -33,11 +33,20 @@ pub struct Taps {
     ends: Mutex<Vec<End>>,
 }
 
+/// Rows that passed and were not shown, by the reason.
+#[derive(Debug, Default)]
+struct Unseen {
+    /// The tap was too slow.
+    missed: AtomicU64,
+    /// They are so large that they are compressed before they come by.
+    large: AtomicU64,
+}
+
 /// The stream's end of a tap.
 #[derive(Debug)]
 struct End {
     to: Sender<Arc<Passing>>,
-    missed: Arc<AtomicU64>,
+    unseen: Arc<Unseen>,
 }
 
 impl Taps {
@@ -51,15 +60,17 @@ impl Taps {
         let block = Arc::new(block);
         for end in self.ends().iter() {
             if end.to.try_send(Arc::clone(&block)).is_err() {
-                end.missed.fetch_add(block.rows.into(), Ordering::Relaxed);
+                end.unseen
+                    .missed
+                    .fetch_add(block.rows.into(), Ordering::Relaxed);
             }
         }
     }
 
-    /// Rows pass that cannot be shown.
-    pub fn miss(&self, rows: u32) {
+    /// Rows pass that are too large to be shown.
+    pub fn pass_large(&self, rows: u32) {
         for end in self.ends().iter() {
-            end.missed.fetch_add(rows.into(), Ordering::Relaxed);
+            end.unseen.large.fetch_add(rows.into(), Ordering::Relaxed);
         }
     }
 
@@ -70,17 +81,17 @@ impl Taps {
             return None;
         }
         let (to, blocks) = bounded(BLOCKS);
-        let missed = Arc::new(AtomicU64::new(0));
+        let unseen = Arc::new(Unseen::default());
         ends.push(End {
             to,
-            missed: Arc::clone(&missed),
+            unseen: Arc::clone(&unseen),
         });
         self.attached.store(ends.len(), Ordering::Relaxed);
         Some(Tap {
             number: 1 + self.made.fetch_add(1, Ordering::Relaxed),
             taps: self,
             blocks,
-            missed,
+            unseen,
         })
     }
 
@@ -96,7 +107,7 @@ pub struct Tap<'a> {
     pub number: u64,
     taps: &'a Taps,
     blocks: Receiver<Arc<Passing>>,
-    missed: Arc<AtomicU64>,
+    unseen: Arc<Unseen>,
 }
 
 impl Tap<'_> {
@@ -105,16 +116,21 @@ impl Tap<'_> {
         self.blocks.recv_timeout(patience).ok()
     }
 
-    /// Rows that passed and were not shown.
+    /// Rows that passed while it was too slow.
     pub fn missed(&self) -> u64 {
-        self.missed.load(Ordering::Relaxed)
+        self.unseen.missed.load(Ordering::Relaxed)
+    }
+
+    /// Rows that passed and were too large.
+    pub fn large(&self) -> u64 {
+        self.unseen.large.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Tap<'_> {
     fn drop(&mut self) {
         let mut ends = self.taps.ends();
-        ends.retain(|end| !Arc::ptr_eq(&end.missed, &self.missed));
+        ends.retain(|end| !Arc::ptr_eq(&end.unseen, &self.unseen));
         self.taps.attached.store(ends.len(), Ordering::Relaxed);
     }
 }
@@ -145,8 +161,8 @@ mod tests {
             .sum();
         assert_eq!(u64::from(late) + slow.missed(), 5050);
         assert!(slow.missed() > 0);
-        taps.miss(7);
-        assert_eq!(quick.missed(), 7);
+        taps.pass_large(7);
+        assert_eq!((quick.missed(), quick.large()), (0, 7));
     }
 
     #[test]

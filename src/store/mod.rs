@@ -286,7 +286,7 @@ impl<'a, G: Group> Store<'a, G> {
                 bytes,
             }),
             // They were compressed before they came here.
-            _ => self.taps.miss(rows),
+            _ => self.taps.pass_large(rows),
         }
     }
 
