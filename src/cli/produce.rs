@@ -34,6 +34,12 @@ use crate::settings::Config;
 /// The producer's delay in the environment that this program comes from; milliseconds.
 const DELAY_VARIABLE: &str = "KAFKA_PRODUCER_DELAY_MS";
 
+/// The longest of them: a day.
+const MOST_DELAY_MS: u64 = 86_400_000;
+
+/// The end of the year 9999, in milliseconds since 1970. A row ends in 2106; what is beyond tries the quarantine.
+const LAST_MS: u64 = 253_402_300_799_999;
+
 /// How long to wait for a topic that the broker may still be creating.
 const TOPIC_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -48,16 +54,16 @@ pub struct ProduceArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub count: u64,
     /// Records a second; 0 is as fast as possible [default: 0]
-    #[arg(long, value_name = "R", conflicts_with = "delay")]
+    #[arg(long, value_name = "R", conflicts_with = "delay", value_parser = clap::value_parser!(u64).range(..=1_000_000_000))]
     pub rate: Option<u64>,
     /// Milliseconds from one record to the next [env: KAFKA_PRODUCER_DELAY_MS, unless --rate is there]
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=MOST_DELAY_MS))]
     pub delay: Option<u64>,
     /// Which records: the same seed and first timestamp give the same ones
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
     /// Timestamp of the first record, in milliseconds since 1970 [default: now]
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=LAST_MS))]
     pub start_ms: Option<u64>,
     /// Write what was produced to this file, as JSON
     #[arg(long, value_name = "FILE")]
@@ -193,11 +199,15 @@ fn interval(args: &ProduceArgs, delay_variable: Option<&str>) -> anyhow::Result<
         (Some(0), ..) => 0,
         (Some(rate), ..) => return Ok(Duration::from_nanos(1_000_000_000 / rate)),
         (None, Some(delay_ms), _) => delay_ms,
-        (None, None, Some(text)) if !text.trim().is_empty() => text.trim().parse().map_err(|_| {
-            Ended::usage(format!(
-                "{DELAY_VARIABLE}: {text:?} is not a whole number of milliseconds; for example 100"
-            ))
-        })?,
+        (None, None, Some(text)) if !text.trim().is_empty() => {
+            let given = text.trim().parse().ok();
+            given.filter(|ms| *ms <= MOST_DELAY_MS).ok_or_else(|| {
+                Ended::usage(format!(
+                    "{DELAY_VARIABLE}: {text:?} is not a whole number of milliseconds, at most \
+                     {MOST_DELAY_MS}; for example 100"
+                ))
+            })?
+        }
         _ => 0,
     };
     Ok(Duration::from_millis(delay_ms))

@@ -16,6 +16,7 @@ use crate::flush::{FlushStatus, Flusher};
 use crate::queue::{Batch, BatchState, DataDir, Lane, LaneState, QUEUE_DIR, Queue};
 use crate::runtime::clock::now_ms;
 use crate::runtime::shutdown::Shutdown;
+use crate::runtime::span;
 use crate::runtime::stats::Stats;
 use crate::settings::Config;
 
@@ -30,7 +31,7 @@ pub struct ReplayArgs {
     #[arg(long)]
     pub delivered: bool,
     /// Only those delivered within this time
-    #[arg(long, requires = "delivered", default_value = "6h", value_parser = humantime::parse_duration)]
+    #[arg(long, requires = "delivered", default_value = "6h", value_parser = span::parse)]
     pub since: Duration,
     /// Send a batch again though ClickHouse has a part of it: that part may be stored twice
     #[arg(long, requires = "delivered")]

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::schema::{ObjectKind, SchemaObject};
+use crate::runtime::span;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Beyond these days a partition is a month.
@@ -32,12 +33,8 @@ impl Retention {
     /// What would be taken, in words that follow "is not".
     pub fn parse(text: &str) -> Result<Self, String> {
         let accepted = || "a time from 1d to 40y, such as 30d, 6months or 2y".to_string();
-        let time = humantime::parse_duration(text.trim()).map_err(|_| accepted())?;
-        let days = time.as_secs().div_ceil(DAY.as_secs());
-        if time < DAY || days > 40 * 366 {
-            return Err(accepted());
-        }
-        Ok(Self(days))
+        let time = span::within(text, DAY, DAY * 40 * 366).ok_or_else(accepted)?;
+        Ok(Self(time.as_secs().div_ceil(DAY.as_secs())))
     }
 
     /// In days.

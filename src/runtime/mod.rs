@@ -5,5 +5,6 @@ pub mod conditions;
 pub mod logging;
 pub mod room;
 pub mod shutdown;
+pub mod span;
 pub mod stats;
 pub mod wrap;

@@ -10,6 +10,7 @@ use crate::clickhouse::AllowedDuplicates;
 use crate::queue::PackedFormat;
 use crate::runtime::logging::Format;
 use crate::runtime::room::Amount;
+use crate::runtime::span;
 use crate::store::QuarantineFull;
 
 pub(super) const KIB: u64 = 1 << 10;
@@ -27,7 +28,7 @@ pub(super) fn time(min: Duration, max: Duration) -> impl Fn(&str) -> Parsed<Dura
         let seconds = text.trim().parse::<f64>().ok();
         let parsed = match seconds {
             Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
-            None => humantime::parse_duration(text.trim()).ok(),
+            None => span::within(text, min, max),
         };
         parsed.filter(|t| (min..=max).contains(t)).ok_or_else(|| {
             let (min, max) = (

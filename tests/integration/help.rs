@@ -339,6 +339,16 @@ fn typical_slips_are_told_in_the_words_that_are_kept() {
         (&["capacity", "--rate", "0", "--retention", "30d"], of_none),
         (&["reconcile", "--from", "1h", "--to", "2h"], of_none),
         (&["reconcile", "--from", "yesterday"], of_none),
+        (&["reconcile", "--from", "99999999y"], of_none),
+        (&["reconcile", "--to", "9999-01-01T00:00:00Z"], of_none),
+        (&["replay", "--delivered", "--since", "99999999y"], of_none),
+        (&["run", "--keep-delivered", "99999999y"], of_none),
+        (
+            &["capacity", "--rate", "1", "--kafka-retention", "99999999y"],
+            of_none,
+        ),
+        (&["tap", "--status", "9xx"], of_none),
+        (&["produce", "--delay", "99999999999"], of_none),
         (&["quarantine", "drop"], of_none),
         (&["quarantine", "retry", "3"], of_none),
         (&["schema", "print", "--retention", "30"], of_none),
@@ -350,6 +360,10 @@ fn typical_slips_are_told_in_the_words_that_are_kept() {
         (
             &["produce", "--count", "1"],
             &[("KAFKA_PRODUCER_DELAY_MS", "soon")],
+        ),
+        (
+            &["produce", "--count", "1"],
+            &[("KAFKA_PRODUCER_DELAY_MS", "99999999999")],
         ),
         (&["completions", "tcsh"], of_none),
         (&["man", "--dir", "empty"], of_none),

@@ -25,6 +25,7 @@ use crate::row::minutes::Span;
 use crate::runtime::clock::{now_ms, rfc3339};
 use crate::runtime::logging;
 use crate::runtime::shutdown::Shutdown;
+use crate::runtime::span;
 use crate::runtime::stats::Stats;
 use crate::settings::Config;
 
@@ -52,15 +53,21 @@ pub struct ReconcileArgs {
     pub json: bool,
 }
 
-/// Seconds of Unix time.
+/// Seconds of Unix time. None is beyond those that a record can have.
 fn time(text: &str) -> Result<u64, String> {
-    if let Ok(ago) = humantime::parse_duration(text) {
+    if let Ok(ago) = span::parse(text) {
         return Ok((now_ms() / 1000).saturating_sub(ago.as_secs()));
     }
-    let at = humantime::parse_rfc3339_weak(text)
-        .map_err(|_| "neither a time such as 2026-11-23T10:00:00Z nor a span such as 6h")?;
-    let since = at.duration_since(UNIX_EPOCH);
-    since.map(|d| d.as_secs()).map_err(|e| e.to_string())
+    let at = humantime::parse_rfc3339_weak(text.trim()).ok();
+    let since = at.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    since
+        .map(|d| d.as_secs())
+        .filter(|s| *s <= ALL.end)
+        .ok_or_else(|| {
+            "neither a time from 1970-01-01T00:00:00Z to 2106-02-08T00:00:00Z, which records can have, \
+             nor a span of at most 100 years such as 6h"
+                .into()
+        })
 }
 
 /// Compares the counts of all instances given with ClickHouse's, in one slot of this data dir.
