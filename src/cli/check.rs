@@ -1,5 +1,7 @@
 //! `anonymizer check`: would `run` work? Changes no record, and asks ClickHouse only if told to.
 
+mod beside;
+
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -10,6 +12,7 @@ use rustix::fs::Access;
 use serde::Serialize;
 use serde_json::json;
 
+use self::beside::Live;
 use crate::cli::exit::Ended;
 use crate::cli::json;
 use crate::cli::progress::Progress;
@@ -93,11 +96,18 @@ pub fn run(args: &CheckArgs, config: &Config) -> anyhow::Result<()> {
     tell("clickhouse settings", clickhouse(config, args.clickhouse));
     tell("kafka", kafka(config));
     tell("queue", queue(config));
-    let mut tables = None;
+    let (mut tables, mut differ) = (None, None);
     if args.clickhouse {
         let looked = look(config);
-        let found = looked.and_then(|found| verdict(tables.insert(found), config));
+        let found = looked.and_then(|(found, live)| {
+            differ = live.as_ref().map(|live| live.differ(&settings));
+            let waits = live.map_or(config.no_create_tables, |live| live.waits_for_tables());
+            verdict(tables.insert(found), waits, differ.is_some())
+        });
         tell("clickhouse", found);
+        if let Some(differ) = &differ {
+            tell("given settings", beside::verdict(differ, config));
+        }
     }
     if let (Some(found), false) = (&tables, args.json) {
         print(found);
@@ -111,6 +121,7 @@ pub fn run(args: &CheckArgs, config: &Config) -> anyhow::Result<()> {
             .collect();
         json::print(&json!({
             "items": all, "count": count, "failed": failed, "settings": settings, "tables": tables,
+            "live_instance_differs": differ,
         }))?;
     }
     if failed > 0 {
@@ -192,8 +203,8 @@ fn creatable(data_dir: &Path) -> anyhow::Result<String> {
     Ok(format!("there is none yet; `run` would create it in {dir}"))
 }
 
-/// Asks in a slot: the live instance's, or that of the data dir's limiter.
-fn look(config: &Config) -> anyhow::Result<TablesFound> {
+/// Asks in a slot: the live instance's, whose settings come with the answer, or that of the data dir's limiter.
+fn look(config: &Config) -> anyhow::Result<(TablesFound, Option<Live>)> {
     ensure!(
         is_made(&config.data_dir),
         "there is no queue in {} yet, and its limiter knows when a slot is free; `run` makes the same check \
@@ -207,8 +218,14 @@ fn look(config: &Config) -> anyhow::Result<TablesFound> {
         within_ms: within.as_millis() as u64,
     };
     match reach_or_lock_within(&config.data_dir, PATIENCE, &request)? {
-        Owned::Live(answer) => Ok(serde_json::from_value(answer)?),
-        Owned::Locked(dir) => look_alone(dir, within, config),
+        Owned::Live(answer) => {
+            let live = Live::ask(config)?;
+            let live = live.context(
+                "the live instance has ended, and with which settings it asked is not known",
+            )?;
+            Ok((serde_json::from_value(answer)?, Some(live)))
+        }
+        Owned::Locked(dir) => Ok((look_alone(dir, within, config)?, None)),
     }
 }
 
@@ -226,21 +243,22 @@ fn look_alone(dir: DataDir, within: Duration, config: &Config) -> anyhow::Result
     Ok(found.context("ended by a signal")??)
 }
 
-fn verdict(found: &TablesFound, config: &Config) -> anyhow::Result<String> {
+fn verdict(found: &TablesFound, waits: bool, live: bool) -> anyhow::Result<String> {
     let count = |fit: Fit| found.objects.iter().filter(|o| o.fit == fit).count();
     let (fits, missing, differs) = (count(Fit::Fits), count(Fit::Missing), count(Fit::Differs));
     let words = format!(
-        "release {}, {fits} tables and views fit, {missing} are missing{}, {differs} differ",
+        "release {}, {fits} tables and views fit, {missing} are missing{}, {differs} differ; asked with the {}",
         found.version,
-        match config.no_create_tables {
+        match waits {
             false if missing > 0 => " (`run` creates them)",
             _ => "",
+        },
+        match live {
+            true => "live instance's settings",
+            false => "given settings",
         }
     );
-    ensure!(
-        differs == 0 && (missing == 0 || !config.no_create_tables),
-        "{words}"
-    );
+    ensure!(differs == 0 && (missing == 0 || !waits), "{words}");
     Ok(words)
 }
 

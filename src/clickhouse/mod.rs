@@ -22,6 +22,7 @@ mod minutes;
 mod options;
 mod presence;
 mod profile;
+mod reach;
 mod retention;
 mod schema;
 mod sink;
@@ -38,6 +39,7 @@ pub use self::key::Reread;
 pub use self::minutes::MinutesQuery;
 pub use self::options::{SinkOptions, SinkOptionsError};
 pub use self::presence::{Evidence, PresenceQuery};
+pub use self::reach::reach;
 pub use self::retention::Retention;
 pub use self::schema::{
     Found, OLDEST, ObjectKind, Problem, Schema, SchemaError, SchemaObject, SchemaState, Version,

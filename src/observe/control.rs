@@ -72,6 +72,8 @@ pub enum Request {
     },
     /// What ClickHouse has, asked in a slot.
     Minutes(MinutesQuery),
+    /// The settings that hold; secrets are covered.
+    Settings,
     /// Whether the tables fit, asked in a slot.
     Tables {
         /// Milliseconds that the answer may take.
@@ -251,6 +253,7 @@ fn carry_out(
             let question = |reply| Question::Minutes { query, reply };
             serde_json::to_value(ask_flusher(question, None, report, &stop)?)?
         }
+        Request::Settings => serde_json::to_value(&report.settings)?,
         Request::Tables { within_ms } => {
             let within = Some(Duration::from_millis(within_ms));
             let question = |reply| Question::Tables { reply };

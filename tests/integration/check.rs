@@ -87,6 +87,78 @@ fn the_tables_are_looked_at_in_a_slot_live_and_stopped() {
     }
 }
 
+/// Only its limiter knows when a slot is free, so it asks, as it would: that is not what was to be checked.
+#[test]
+fn beside_a_live_instance_it_says_whose_settings_clickhouse_was_asked_with() {
+    let mut w = World::of(1);
+    let program = w.run_with([]);
+    let (well, said) = checked(&w, &["--clickhouse"]);
+    assert!(well, "{said}");
+    assert!(
+        said.contains("; asked with the live instance's settings\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("ok      given settings: the live instance's are the same"),
+        "{said}"
+    );
+
+    w.setup.set("--kafka-group", "other");
+    w.setup.add("--kafka-properties", "sasl.password=hunter2");
+    let (well, said) = checked(&w, &["--clickhouse"]);
+    assert!(well, "{said}");
+    assert!(
+        said.contains("kafka_group: anonymizer there, other here"),
+        "{said}"
+    );
+    assert!(
+        said.contains("sasl.password: not set there, *** here"),
+        "{said}"
+    );
+    assert!(!said.contains("hunter2"), "{said}");
+
+    // What is listened on, until it is not.
+    let gone = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    w.setup.set("--clickhouse-url", &format!("http://{gone}"));
+    w.setup.set("--clickhouse-table", "edge");
+    let before = w.clickhouse.requests().len();
+    let out = w.call(&["check", "--clickhouse", "--json"]);
+    assert_eq!(out.status.code(), Some(3));
+    let found: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let last = found["items"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&last["name"], &last["result"]),
+        (&"given settings".into(), &"failed".into())
+    );
+    let words = last["words"].as_str().unwrap();
+    assert!(
+        words.contains("clickhouse_table: http_log there, edge here"),
+        "{words}"
+    );
+    assert!(
+        words.contains(&format!("{gone} takes no connection: ")),
+        "{words}"
+    );
+    let differ = found["live_instance_differs"].as_array().unwrap();
+    let table = differ
+        .iter()
+        .find(|d| d["name"] == "clickhouse_table")
+        .unwrap();
+    assert_eq!(
+        (&table["live"], &table["given"]),
+        (&"http_log".into(), &"edge".into())
+    );
+    assert_eq!(
+        w.clickhouse.requests().len(),
+        before + 1,
+        "one slot, and none of these"
+    );
+    program.stop();
+}
+
 #[test]
 fn a_topic_that_is_not_there_is_named() {
     let w = World::of(1).with("--kafka-topic", "nope");
