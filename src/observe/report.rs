@@ -17,7 +17,7 @@ use crate::flush::{FlushStatus, Question};
 use crate::kafka::Consumer;
 use crate::queue::{DROPPED_BATCHES, LOST_RANGES, Queue, QueueError, Which};
 use crate::row::tap::Taps;
-use crate::runtime::clock::now_ms;
+use crate::runtime::clock::{as_of_now, now_ms};
 use crate::runtime::room::free_bytes;
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::{Stats, limit};
@@ -104,6 +104,7 @@ impl Report<'_> {
             rates,
             forecast,
         };
+        status.restate(as_of_now);
         status.verdict = judge(&status, now);
         Ok(status)
     }

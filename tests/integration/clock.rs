@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use anonymizer::runtime::clock::now_ms;
+
 use crate::support::fake_clickhouse::Fault;
 use crate::support::program::{PATIENCE, Program};
 use crate::support::wall_clock::{DAY_MS, WallClock};
@@ -47,6 +49,39 @@ fn setting_the_clock_of_a_running_program_breaks_no_slot_and_loses_nothing() {
         w.produce();
         w.wait_all_stored();
     }
+    w.finish_in_slots(program);
+}
+
+/// What began before the clock was set is as old as it is, and nobody is called for a request that hangs
+/// since yesterday.
+#[test]
+fn setting_the_clock_makes_nothing_look_older_or_younger_than_it_is() {
+    const HOUR: u64 = 3_600_000;
+    let mut w = clocked();
+    let program = w.run_with([Fault::Hang(PATIENCE)]);
+    w.produce();
+    w.wait_insert();
+    w.setup.wait_status(|s| s["flush"]["in_flight"].is_object());
+    for add_ms in [DAY_MS, -DAY_MS] {
+        w.set(add_ms);
+        let now = now_ms().saturating_add_signed(add_ms);
+        let s = w.setup.wait_status(|s| {
+            let told = s["told_ms"].as_u64();
+            told.is_some_and(|told| told.abs_diff(now) < HOUR)
+        });
+        let told = s["told_ms"].as_u64().unwrap();
+        for since in [
+            &s["queue"]["oldest_ms"],
+            &s["flush"]["in_flight"]["since_ms"],
+        ] {
+            let since = since.as_u64().unwrap();
+            assert!((told - HOUR..=told).contains(&since), "{s}");
+        }
+        let sentence = s["verdict"]["sentence"].as_str().unwrap();
+        assert!(!sentence.contains("h "), "{sentence}");
+    }
+    w.set(0);
+    w.clickhouse.release();
     w.finish_in_slots(program);
 }
 

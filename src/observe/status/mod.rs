@@ -59,6 +59,41 @@ pub struct Status {
     pub forecast: Forecast,
 }
 
+impl Status {
+    /// Has what is past told as `now` tells it. To be used on what began in this process, see
+    /// [`crate::runtime::clock::as_of_now`].
+    pub(super) fn restate(&mut self, now: impl Fn(u64) -> u64) {
+        let (kafka, flush) = (&mut self.kafka, &mut self.flush);
+        let troubles = [
+            &mut kafka.down,
+            &mut kafka.client,
+            &mut kafka.group,
+            &mut kafka.outside,
+            &mut kafka.commits,
+            &mut kafka.pause,
+            &mut flush.failing,
+        ];
+        for trouble in troubles.into_iter().flatten() {
+            trouble.since_ms = now(trouble.since_ms);
+        }
+        let times = [
+            &mut flush.hold_since_ms,
+            &mut flush.last_attempt_ms,
+            &mut self.queue.oldest_ms,
+        ];
+        let still = kafka.partitions.iter_mut().map(|p| &mut p.still_since_ms);
+        for time in times.into_iter().chain(still).flatten() {
+            *time = now(*time);
+        }
+        if let Some(request) = &mut flush.in_flight {
+            request.since_ms = now(request.since_ms);
+        }
+        if let Some(stored) = &mut flush.stored {
+            stored.at_ms = now(stored.at_ms);
+        }
+    }
+}
+
 /// How it stands with Kafka.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
