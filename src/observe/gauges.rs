@@ -13,7 +13,7 @@ pub(super) fn set(stats: &Stats, s: &Status) {
     let state = &stats.state;
     state.verdict.set([s.verdict.code.name()]);
     let found = s.verdict.findings.iter();
-    state.finding.set(found.map(|f| f.what.as_str()));
+    state.finding.set(found.map(|f| f.what.text()));
     state.hold.set(s.flush.hold_kind.as_deref());
     let partitions = s.kafka.partitions.iter();
     let unread = partitions.filter_map(|p| Some((p.partition, p.unread? as i64)));
@@ -46,6 +46,9 @@ fn queue(stats: &Stats, s: &Status) {
     let rejected = q.batches.iter();
     let rejected = rejected.filter(|b| matches!(b.state, BatchState::Rejected { .. }));
     gauges.rejected_batches.set(rejected.count() as i64);
+    set_counter(&gauges.dropped_batches, s.dropped.len() as u64);
+    let rows = s.dropped.iter().map(|batch| batch.rows).sum();
+    set_counter(&gauges.dropped_rows, rows);
     let lost: i64 = s.lost.iter().map(|l| l.to - l.from).sum();
     set_counter(&gauges.lost_offsets, lost.unsigned_abs());
     let noticed = s.lost.iter().map(|l| l.noticed_ms).max();

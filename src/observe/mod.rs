@@ -16,3 +16,4 @@ pub mod report;
 pub mod status;
 pub mod tap;
 pub mod verdict;
+pub mod word;

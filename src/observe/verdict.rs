@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::word::Word;
+
 /// How it stands, the worst last.
 #[derive(
     Clone,
@@ -79,7 +81,7 @@ pub struct Finding {
     /// How bad it is.
     pub code: Code,
     /// A stable word for what it is, as in `ops/runbook.md`.
-    pub what: String,
+    pub what: Word,
     /// The reason, in words.
     pub reason: String,
     /// Since when, Unix ms, where it is known.

@@ -345,7 +345,33 @@ fn a_dropped_batch_stays_named_and_none_of_its_rows_is_missing_without_a_reason(
             program.stop();
             check();
         }
+        w.ok(&["repair"]);
+        check();
+        let program = w.setup.run();
+        let metrics = metrics(&program);
+        for sample in [
+            "dropped_batches_total 1".to_owned(),
+            format!("dropped_rows_total {rows}"),
+        ] {
+            assert!(
+                metrics.contains(&format!("\nanonymizer_{sample}\n")),
+                "{metrics}"
+            );
+        }
+        program.stop();
     }
+}
+
+/// As Prometheus gets them.
+fn metrics(program: &Program) -> String {
+    program.wait_log("metrics at http://");
+    let log = program.log();
+    let rest = log.split("metrics at http://").nth(1).unwrap();
+    let address = rest.split(['/', ' ', ',', '\n']).next().unwrap();
+    let mut answer = ureq::get(format!("http://{address}/metrics"))
+        .call()
+        .unwrap();
+    answer.body_mut().read_to_string().unwrap()
 }
 
 #[test]

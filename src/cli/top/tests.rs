@@ -10,6 +10,7 @@ use crate::observe::forecast::{Counted, Limits, Rates};
 use crate::observe::offline::{self, Told};
 use crate::observe::status::Partition;
 use crate::observe::verdict::{Code, Finding, Verdict};
+use crate::observe::word::Word;
 use crate::queue::LostRange;
 use crate::queue::fixture::Fixture;
 use crate::runtime::conditions::Trouble;
@@ -100,7 +101,7 @@ fn bad() -> Status {
     s.kafka.partitions[1].without_leader = true;
     let finding = |code, reason: &str, act: Option<&str>| Finding {
         code,
-        what: "w".into(),
+        what: Word::Lost,
         reason: reason.into(),
         since_ms: None,
         act: act.map(str::to_owned),

@@ -3,12 +3,10 @@
 mod findings;
 #[cfg(test)]
 mod tests;
-mod words;
 
 use super::human::{of, until};
 use super::status::Status;
 use super::verdict::Verdict;
-pub use words::WORDS;
 
 /// The verdict on what is known at `now_ms`.
 pub fn judge(status: &Status, now_ms: u64) -> Verdict {

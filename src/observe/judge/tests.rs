@@ -106,7 +106,7 @@ fn each_fault_has_its_code_and_its_word() {
         let mut s = with_rows(calm(), 10, 20_000);
         change(&mut s);
         let verdict = judge(&s, NOW);
-        let first = verdict.findings.first().map(|f| f.what.as_str());
+        let first = verdict.findings.first().map(|f| f.what.text());
         assert_eq!(
             (verdict.code, first.unwrap_or_default()),
             (code, what),
@@ -252,7 +252,7 @@ fn records_that_wait_in_kafka_are_told_when_nobody_reads_them() {
     s.kafka.partitions = vec![partition(Some(NOW - 70_000))];
     let verdict = judge(&s, NOW);
     assert_eq!(
-        (verdict.code, verdict.findings[0].what.as_str()),
+        (verdict.code, verdict.findings[0].what.text()),
         (Code::Delayed, "not-read")
     );
     // They are read, but it takes long.
@@ -308,6 +308,50 @@ fn who_is_no_member_of_the_group_is_not_well() {
 }
 
 /// Said once of 500 messages in quarantine and no row: "nothing was read yet".
+/// Each field of that name, here and of a later version.
+#[test]
+fn all_that_goes_on_is_told_by_the_clock_as_it_is_set_now() {
+    let mut s = with_rows(calm(), 5, MINUTE);
+    let some = || Some(trouble("k", "w", 1));
+    s.kafka = Kafka {
+        down: some(),
+        client: some(),
+        group: some(),
+        outside: some(),
+        commits: some(),
+        pause: some(),
+        partitions: vec![Partition {
+            still_since_ms: Some(NOW - MINUTE),
+            ..Partition::default()
+        }],
+        ..Kafka::default()
+    };
+    s.flush.failing = some();
+    s.flush.hold_since_ms = Some(NOW - MINUTE);
+    s.flush.in_flight = Some(InFlight {
+        what: "insert".into(),
+        rows: 10,
+        bytes: 10,
+        since_ms: NOW - MINUTE,
+    });
+    fn times(v: &serde_json::Value, all: &mut Vec<u64>) {
+        match v {
+            serde_json::Value::Object(of) => of.iter().for_each(|(name, v)| {
+                if name.ends_with("since_ms") || name == "oldest_ms" {
+                    all.extend(v.as_u64());
+                }
+                times(v, all);
+            }),
+            serde_json::Value::Array(of) => of.iter().for_each(|v| times(v, all)),
+            _ => {}
+        }
+    }
+    s.restate(|ms| ms + 86_400_000);
+    let mut all = Vec::new();
+    times(&serde_json::to_value(&s).unwrap(), &mut all);
+    assert_eq!(all, [NOW - MINUTE + 86_400_000; 11]);
+}
+
 #[test]
 fn what_is_in_quarantine_is_not_called_stored() {
     let mut s = calm();

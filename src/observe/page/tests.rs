@@ -4,6 +4,7 @@ use super::*;
 use crate::flush::FlushStatus;
 use crate::observe::status::Kafka;
 use crate::observe::verdict::{Code, Finding, Verdict};
+use crate::observe::word::Word;
 use crate::queue::fixture::Fixture;
 use crate::queue::{Lane, LaneId, LaneState, LostRange};
 use crate::runtime::conditions::Trouble;
@@ -21,7 +22,7 @@ fn hostile() -> Status {
     };
     let finding = Finding {
         code: Code::Held,
-        what: HOSTILE.into(),
+        what: Word::Hold,
         reason: HOSTILE.into(),
         since_ms: Some(1),
         act: Some(HOSTILE.into()),

@@ -23,6 +23,10 @@ metrics! {
             "Offsets that Kafka no longer had when they were due, since the data dir was made";
         last_loss: Seconds, "last_loss_timestamp_seconds",
             "When lost offsets were noticed last, Unix time; 0 if none ever were";
+        dropped_batches: Counter, "dropped_batches",
+            "Batches refused by ClickHouse that a person dropped, since the data dir was made";
+        dropped_rows: Counter, "dropped_rows",
+            "Rows of those batches: each is lost, but where an insert had stored it all the same";
         held_lanes: Gauge, "held_lanes", "Stored row ranges that wait for a person";
         rejected_batches: Gauge, "rejected_batches", "Batches that ClickHouse refused for their data";
     }

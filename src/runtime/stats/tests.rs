@@ -12,6 +12,7 @@ fn all_are_there_from_the_start_with_names_that_say_their_unit() {
         "anonymizer_queries_total{outcome=\"answered\"} 0",
         "anonymizer_quarantined_messages_total{reason=\"empty\"} 0",
         "anonymizer_lost_offsets_total 0",
+        "anonymizer_dropped_rows_total 0",
         "anonymizer_record_to_stored_seconds_count 0",
         "anonymizer_max_queue_bytes 0",
     ] {

@@ -4,6 +4,7 @@ use super::{PART, SLOW, find, short};
 use crate::observe::human::{bytes, of, since, time};
 use crate::observe::status::Status;
 use crate::observe::verdict::{Code, Finding};
+use crate::observe::word::Word;
 use crate::queue::{BatchState, Lane, LaneState};
 
 pub(super) fn held(s: &Status, now: u64, found: &mut Vec<Finding>) {
@@ -12,7 +13,7 @@ pub(super) fn held(s: &Status, now: u64, found: &mut Vec<Finding>) {
         let since_words = at.map_or(String::new(), |at| format!(" {}", since(at, now)));
         let reason = format!("inserts are held{since_words}: {}", short(why));
         let act = "mend what it names; ClickHouse is asked again each slot, and rows go on once it is mended";
-        found.push(find(Code::Held, "hold", reason, at, Some(act)));
+        found.push(find(Code::Held, Word::Hold, reason, at, Some(act)));
     }
     for batch in &s.queue.batches {
         let BatchState::Rejected { words, .. } = &batch.state else {
@@ -31,7 +32,7 @@ pub(super) fn held(s: &Status, now: u64, found: &mut Vec<Finding>) {
         );
         found.push(find(
             Code::Held,
-            "rejected",
+            Word::Rejected,
             reason,
             Some(batch.sealed_ms),
             Some(&act),
@@ -53,7 +54,7 @@ pub(super) fn held(s: &Status, now: u64, found: &mut Vec<Finding>) {
             of(*rows, "row"),
             short(why)
         );
-        found.push(find(Code::Held, "held-rows", reason, None, Some(why)));
+        found.push(find(Code::Held, Word::HeldRows, reason, None, Some(why)));
     }
 }
 
@@ -62,7 +63,7 @@ pub(super) fn clickhouse(s: &Status, now: u64, found: &mut Vec<Finding>) {
     if flush.hold.is_some() {
         return;
     }
-    let mut delayed = |what: &str, reason: String, since_ms: Option<u64>, act: Option<&str>| {
+    let mut delayed = |what: Word, reason: String, since_ms: Option<u64>, act: Option<&str>| {
         found.push(find(Code::Delayed, what, reason, since_ms, act));
     };
     if let Some(request) = &flush.in_flight
@@ -75,7 +76,7 @@ pub(super) fn clickhouse(s: &Status, now: u64, found: &mut Vec<Finding>) {
             time(now.saturating_sub(request.since_ms))
         );
         let act = "look at the proxy and at ClickHouse";
-        delayed("hangs", reason, Some(request.since_ms), Some(act));
+        delayed(Word::Hangs, reason, Some(request.since_ms), Some(act));
         return;
     }
     if let Some(failing) = &flush.failing {
@@ -85,7 +86,7 @@ pub(super) fn clickhouse(s: &Status, now: u64, found: &mut Vec<Finding>) {
         let is_ordinary = failing.kind == "limited" && age < 2 * flush.interval_ms + SLOW / 3;
         let (what, reason, act) = match failing.kind.as_str() {
             "limited" => (
-                "refused",
+                Word::Refused,
                 format!(
                     "the proxy refuses every request {} ({times})",
                     since(failing.since_ms, now)
@@ -93,7 +94,7 @@ pub(super) fn clickhouse(s: &Status, now: u64, found: &mut Vec<Finding>) {
                 "who else uses the one request a minute of the proxy? Instances that share it need a flush_interval of 63 s times their number",
             ),
             "unreachable" => (
-                "unreachable",
+                Word::Unreachable,
                 format!(
                     "ClickHouse, or the proxy before it, cannot be reached {} ({times}): {}",
                     since(failing.since_ms, now),
@@ -102,7 +103,7 @@ pub(super) fn clickhouse(s: &Status, now: u64, found: &mut Vec<Finding>) {
                 "look at the proxy and at the network",
             ),
             _ => (
-                "failing",
+                Word::Failing,
                 format!(
                     "inserts fail {} ({times}): {}",
                     since(failing.since_ms, now),
@@ -127,7 +128,7 @@ pub(super) fn clickhouse(s: &Status, now: u64, found: &mut Vec<Finding>) {
             of(flush.to_create as u64, "statement"),
             time(left)
         );
-        delayed("creating", reason, None, None);
+        delayed(Word::Creating, reason, None, None);
         return;
     }
     // Two slots are ordinary: a row may just have missed one.
@@ -137,7 +138,7 @@ pub(super) fn clickhouse(s: &Status, now: u64, found: &mut Vec<Finding>) {
             Some(0 | 1) => "it waits for longer than three slots, as after a stop",
             _ => "more waits than one insert carries",
         };
-        delayed("backlog", why.to_owned(), s.queue.oldest_ms, None);
+        delayed(Word::Backlog, why.to_owned(), s.queue.oldest_ms, None);
     }
 }
 
@@ -165,7 +166,7 @@ pub(super) fn stopped(s: &Status, now: u64, found: &mut Vec<Finding>) {
     let since_ms = s.queue.oldest_ms.filter(|ms| *ms <= now);
     found.push(find(
         Code::Delayed,
-        "stopped",
+        Word::Stopped,
         reason,
         since_ms,
         Some("start it (anonymizer run), or send what is queued (anonymizer replay)"),

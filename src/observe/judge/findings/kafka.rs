@@ -4,10 +4,11 @@ use super::{SLOW, STILL, find, short};
 use crate::observe::human::{count, of, since, time};
 use crate::observe::status::{Partition, Status};
 use crate::observe::verdict::{Code, Finding};
+use crate::observe::word::Word;
 
 pub(super) fn kafka(s: &Status, now: u64, found: &mut Vec<Finding>) {
     let kafka = &s.kafka;
-    let mut delayed = |what: &str, reason: String, since_ms: Option<u64>, act: Option<&str>| {
+    let mut delayed = |what: Word, reason: String, since_ms: Option<u64>, act: Option<&str>| {
         found.push(find(Code::Delayed, what, reason, since_ms, act));
     };
     // Of a stopped instance that is no fault of its own: `stopped` says it.
@@ -21,7 +22,7 @@ pub(super) fn kafka(s: &Status, now: u64, found: &mut Vec<Finding>) {
             short(&down.words)
         );
         let act = "look at the brokers and the network; anonymizer check says more";
-        delayed("kafka-down", reason, Some(down.since_ms), Some(act));
+        delayed(Word::KafkaDown, reason, Some(down.since_ms), Some(act));
         return;
     }
     let long_outside = kafka
@@ -35,11 +36,11 @@ pub(super) fn kafka(s: &Status, now: u64, found: &mut Vec<Finding>) {
             short(&outside.words)
         );
         let act = "do the topic and the group exist, and may the user read them? anonymizer check says more";
-        delayed("kafka-group", reason, Some(outside.since_ms), Some(act));
+        delayed(Word::KafkaGroup, reason, Some(outside.since_ms), Some(act));
     }
     if let Some(trouble) = &kafka.client {
         delayed(
-            "kafka-client",
+            Word::KafkaClient,
             short(&trouble.words),
             Some(trouble.since_ms),
             None,
@@ -52,7 +53,7 @@ pub(super) fn kafka(s: &Status, now: u64, found: &mut Vec<Finding>) {
             short(&group.words)
         );
         let act = "may the user read the group's offsets? anonymizer check says more";
-        delayed("kafka-group", reason, Some(group.since_ms), Some(act));
+        delayed(Word::KafkaGroup, reason, Some(group.since_ms), Some(act));
     }
     if let Some(commits) = kafka
         .commits
@@ -64,7 +65,7 @@ pub(super) fn kafka(s: &Status, now: u64, found: &mut Vec<Finding>) {
             since(commits.since_ms, now),
             short(&commits.words)
         );
-        delayed("commits", reason, Some(commits.since_ms), None);
+        delayed(Word::Commits, reason, Some(commits.since_ms), None);
     }
     let named = |which: &[&Partition]| {
         let names: Vec<String> = which
@@ -90,7 +91,7 @@ pub(super) fn kafka(s: &Status, now: u64, found: &mut Vec<Finding>) {
         .collect();
     if !unled.is_empty() {
         delayed(
-            "kafka-leader",
+            Word::KafkaLeader,
             format!("no leader answers for {}", named(&unled)),
             None,
             None,
@@ -112,7 +113,7 @@ pub(super) fn kafka(s: &Status, now: u64, found: &mut Vec<Finding>) {
             named(&still)
         );
         delayed(
-            "not-read",
+            Word::NotRead,
             reason,
             at,
             Some("look at the log; a restart takes the partitions anew, and loses nothing"),
@@ -130,6 +131,6 @@ pub(super) fn kafka(s: &Status, now: u64, found: &mut Vec<Finding>) {
             of(unread, "record"),
             count(s.rates.rows_in as u64)
         );
-        delayed("lag", reason, None, None);
+        delayed(Word::Lag, reason, None, None);
     }
 }

@@ -7,6 +7,7 @@ mod safety;
 use crate::observe::human::{clock, of, time};
 use crate::observe::status::Status;
 use crate::observe::verdict::{Code, Finding};
+use crate::observe::word::Word;
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
@@ -90,14 +91,14 @@ pub(super) fn well(s: &Status, now: u64) -> String {
 
 fn find(
     code: Code,
-    what: &str,
+    what: Word,
     reason: String,
     since_ms: Option<u64>,
     act: Option<&str>,
 ) -> Finding {
     Finding {
         code,
-        what: what.to_owned(),
+        what,
         reason,
         since_ms,
         act: act.map(str::to_owned),

@@ -4,11 +4,12 @@ use super::{HOUR, LONG_PAUSE, LOST_SHOWN, find, short};
 use crate::observe::human::{bytes, of, since, time};
 use crate::observe::status::Status;
 use crate::observe::verdict::{Code, Finding};
+use crate::observe::word::Word;
 
 pub(super) fn copied(s: &Status, found: &mut Vec<Finding>) {
     if let Some(words) = &s.copy {
         let act = "if the original is gone or never runs again: anonymizer adopt; otherwise start the original";
-        found.push(find(Code::Held, "copy", short(words), None, Some(act)));
+        found.push(find(Code::Held, Word::Copy, short(words), None, Some(act)));
     }
 }
 
@@ -49,7 +50,7 @@ pub(super) fn lost(s: &Status, now: u64, found: &mut Vec<Finding>) {
         );
         let act = "raise the topic's retention, and find out what kept them from being read; they cannot be brought back";
         let at = ranges.iter().map(|l| l.noticed_ms).min();
-        found.push(find(code, "lost", reason, at, Some(act)));
+        found.push(find(code, Word::Lost, reason, at, Some(act)));
     }
     let dropped = s.dropped.iter().filter(|d| recent(d.dropped_ms));
     for batch in dropped {
@@ -61,7 +62,7 @@ pub(super) fn lost(s: &Status, now: u64, found: &mut Vec<Finding>) {
         );
         found.push(find(
             Code::Lost,
-            "dropped",
+            Word::Dropped,
             reason,
             Some(batch.dropped_ms),
             None,
@@ -77,7 +78,7 @@ pub(super) fn lost(s: &Status, now: u64, found: &mut Vec<Finding>) {
             "anonymizer quarantine list: mend what produces them, or raise max_quarantine_bytes";
         found.push(find(
             Code::Lost,
-            "quarantine",
+            Word::Quarantine,
             reason,
             quarantine.dropped_ms,
             Some(act),
@@ -119,12 +120,12 @@ pub(super) fn paused(s: &Status, now: u64, found: &mut Vec<Finding>) {
     ));
 }
 
-pub(super) fn pause_name(kind: &str) -> &'static str {
+pub(super) fn pause_name(kind: &str) -> Word {
     match kind {
-        "quarantine" => "quarantine",
-        "queue" => "queue-full",
-        "disk" => "disk-full",
-        _ => "commits",
+        "quarantine" => Word::Quarantine,
+        "queue" => Word::QueueFull,
+        "disk" => Word::DiskFull,
+        _ => Word::Commits,
     }
 }
 
@@ -137,7 +138,7 @@ pub(super) fn room(s: &Status, now: u64, found: &mut Vec<Finding>) {
             time(full.saturating_sub(now))
         );
         let act = "see that inserts work; free the disk, or raise max_queue_bytes";
-        found.push(find(Code::AtRisk, "filling", reason, None, Some(act)));
+        found.push(find(Code::AtRisk, Word::Filling, reason, None, Some(act)));
     }
     let (held, most) = (s.queue.quarantine.bytes, s.limits.max_quarantine_bytes);
     if s.limits.quarantine_drops && most > 0 && held >= most / 5 * 4 {
@@ -147,6 +148,12 @@ pub(super) fn room(s: &Status, now: u64, found: &mut Vec<Finding>) {
             bytes(most)
         );
         let act = "anonymizer quarantine list; then retry, export or drop them";
-        found.push(find(Code::AtRisk, "quarantine", reason, None, Some(act)));
+        found.push(find(
+            Code::AtRisk,
+            Word::Quarantine,
+            reason,
+            None,
+            Some(act),
+        ));
     }
 }
