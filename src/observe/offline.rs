@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::forecast::{Counted, Forecast, Limits, Rates};
 use super::judge::judge;
-use super::status::{Kafka, Status, kafka};
+use super::status::{Kafka, Partition, Status, kafka};
 use super::verdict::Verdict;
 use crate::flush::{self, FlushStatus, limiter};
 use crate::kafka::Seen;
@@ -66,6 +66,15 @@ pub fn look(queue: &Queue, told: &Told<'_>) -> Result<Status, QueueError> {
         counted: Counted::default(),
         rates,
     };
+    status.kafka.partitions = queue
+        .delivered(told.topic)?
+        .into_iter()
+        .map(|(partition, next)| Partition {
+            partition,
+            in_clickhouse: Some(next),
+            ..Partition::default()
+        })
+        .collect();
     add_kafka(&mut status, told.topic, &Seen::default(), &BTreeMap::new());
     Ok(status)
 }
@@ -76,9 +85,22 @@ pub fn add_kafka(status: &mut Status, topic: &str, seen: &Seen, committed: &BTre
     let of_topic = |l: &&Lane| l.topic_name() == topic && l.partition >= 0;
     let lanes = status.queue.lanes.iter().filter(of_topic);
     let mut known: Vec<i32> = lanes.map(|l| l.partition).collect();
+    let before = std::mem::take(&mut status.kafka.partitions);
+    known.extend(before.iter().map(|p| p.partition));
     known.extend(seen.ends.keys());
     known.sort_unstable();
     known.dedup();
     status.kafka = kafka(&status.queue, topic, &known, seen, committed);
+    for partition in &mut status.kafka.partitions {
+        let of = before.iter().find(|p| p.partition == partition.partition);
+        // What the data dir says of one that has no lane any more: its commit was acknowledged.
+        if let Some(done) = of.and_then(|p| p.in_clickhouse)
+            && partition.in_clickhouse.is_none()
+        {
+            partition.in_clickhouse = Some(done);
+            partition.committed = partition.committed.max(Some(done));
+            partition.read = partition.read.max(Some(done));
+        }
+    }
     status.verdict = judge(status, status.told_ms);
 }

@@ -427,6 +427,38 @@ fn a_member_without_partitions_is_ready() {
     w.finish(program);
 }
 
+#[test]
+fn a_stopped_instance_with_nothing_queued_says_how_far_clickhouse_is() {
+    let mut w = World::new();
+    let program = w.run_with([]);
+    w.kafka.produce(1, 300);
+    w.finish(program);
+    for words in [
+        &["status", "--json", "--no-kafka"][..],
+        &["status", "--json"],
+    ] {
+        let status = w.json(words);
+        let partitions = status["kafka"]["partitions"].as_array().unwrap();
+        let far =
+            |name| -> Vec<Option<i64>> { partitions.iter().map(|p| p[name].as_i64()).collect() };
+        for name in ["in_clickhouse", "committed", "read"] {
+            assert_eq!(far(name), [Some(100); 3], "{name}: {status}");
+        }
+    }
+    // Another instance of the group goes on: that this one had no part in it is seen.
+    let setup = w.another();
+    let program = setup.run();
+    w.kafka.produce(2, 300);
+    w.finish_as(&setup, program);
+    let status = w.json(&["status", "--json"]);
+    let p = &status["kafka"]["partitions"][0];
+    assert_eq!(
+        (&p["in_clickhouse"], &p["committed"]),
+        (&100.into(), &200.into()),
+        "{status}"
+    );
+}
+
 /// Somebody looks while a supervisor starts it: the look must not hold the data dir while brokers that do not
 /// answer are asked.
 #[test]

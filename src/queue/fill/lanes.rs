@@ -1,9 +1,12 @@
 //! Lanes: opening and ending them, acknowledging commits, resolving tails.
 
+use std::collections::BTreeMap;
+
 use crate::queue::change::Change;
 use crate::queue::counts::{Changes, Tally};
 use crate::queue::format::block;
 use crate::queue::format::json::get_json;
+use crate::queue::format::lane::topic_name;
 use crate::queue::{Lane, LaneId, LaneState, Queue, QueueError, Trail, json};
 
 impl Queue {
@@ -165,6 +168,39 @@ impl Queue {
         Ok(live.chain(kept).max())
     }
 
+    /// Below which offset all of a topic's records are delivered or set aside, by partition, where no lane
+    /// of it is left; of topics of that name the last one that was read.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be read.
+    pub fn delivered(&self, topic: &str) -> Result<BTreeMap<i32, i64>, QueueError> {
+        let trees = self.trees()?;
+        let mut last: BTreeMap<i32, (LaneId, i64)> = BTreeMap::new();
+        for entry in trees.partitions.iter() {
+            let (key, _) = entry.map_err(QueueError::store("read"))?;
+            let Some((of, partition)) = parse_partition_key(&key) else {
+                continue;
+            };
+            if topic_name(of) != topic {
+                continue;
+            }
+            let trail: Option<(LaneId, Trail)> =
+                get_json(&trees.partitions, &trail_key(of, partition))?;
+            let next: Option<i64> = get_json(&trees.partitions, &key)?;
+            let (Some((lane, _)), Some(next)) = (trail, next) else {
+                continue;
+            };
+            let known = last.entry(partition).or_insert((lane, next));
+            if known.0 < lane {
+                *known = (lane, next);
+            }
+        }
+        let all = last.into_iter();
+        Ok(all
+            .map(|(partition, (_, next))| (partition, next))
+            .collect())
+    }
+
     /// What is known of the partition's records: the trail of its newest lane, which goes on that of the
     /// one before it.
     ///
@@ -243,6 +279,12 @@ impl Queue {
 
 fn partition_key(topic: &str, partition: i32) -> Vec<u8> {
     format!("{topic}\0{partition}").into_bytes()
+}
+
+/// What such a key is of; `None` for any other.
+fn parse_partition_key(key: &[u8]) -> Option<(&str, i32)> {
+    let (topic, partition) = std::str::from_utf8(key).ok()?.split_once('\0')?;
+    Some((topic, partition.parse().ok()?))
 }
 
 fn trail_key(topic: &str, partition: i32) -> Vec<u8> {

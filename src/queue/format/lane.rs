@@ -80,6 +80,12 @@ pub struct Lane {
     pub trail: Trail,
 }
 
+/// A topic's name, without the id behind it.
+pub(in crate::queue) fn topic_name(topic: &str) -> &str {
+    // No topic name contains them (Kafka allows letters, digits, `.`, `_`, `-`).
+    topic.split(['@', '#']).next().unwrap_or_default()
+}
+
 impl Lane {
     /// The topic of lanes that hold retried messages: no name that Kafka takes.
     pub const RETRIED: &'static str = "(quarantine)";
@@ -103,8 +109,7 @@ impl Lane {
 
     /// The topic's name, without its id.
     pub fn topic_name(&self) -> &str {
-        // No topic name contains them (Kafka allows letters, digits, `.`, `_`, `-`).
-        self.topic.split(['@', '#']).next().unwrap_or_default()
+        topic_name(&self.topic)
     }
 
     /// A lane of `rows` rows that came out of quarantine. Its offsets are only the rows' numbers; all
