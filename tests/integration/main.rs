@@ -48,6 +48,8 @@ mod releases;
 mod rescue;
 /// Can the program be built without the capnp compiler?
 mod schema_request;
+/// What does a second signal do?
+mod signals;
 /// What does each answer of ClickHouse or its proxy mean?
 mod sink;
 /// Does one look say whether data is safe, since when, what comes next, and what to do?
