@@ -101,6 +101,55 @@ fn no_secret_is_on_the_page_or_in_the_status() {
     w.finish(program);
 }
 
+/// Whoever has no script, or a browser that is a telephone on a bad line, gets the same answers.
+#[test]
+fn without_a_script_the_page_says_what_is_since_when_and_what_to_do() {
+    let bounded = |drops: &str| {
+        World::of(1)
+            .with("--max-quarantine-bytes", "1MiB")
+            .with("--quarantine-full", drops)
+    };
+    let states = [
+        (World::of(1).with("--min-free-disk", "100TiB"), "PAUSED", 0),
+        (bounded("drop-oldest"), "LOST", 12_000),
+    ];
+    for (mut w, word, noise) in states {
+        let program = w.setup.run();
+        w.kafka.send(&vec![vec![0xfe; 100]; noise]);
+        let code = word.to_lowercase();
+        w.setup.wait_status(|s| {
+            let read = s["kafka"]["partitions"][0]["read"].as_u64();
+            s["verdict"]["code"] == *code && read.unwrap_or(0) == noise as u64
+        });
+        let said: Value = serde_json::from_str(&get(&program, "/api/v1/status")).unwrap();
+        let verdict = &said["verdict"];
+        let page = get(&program, "/");
+        let (head, _) = page.split_once("<body").unwrap();
+        assert!(
+            head.contains("<noscript><meta http-equiv=\"refresh\""),
+            "{head}"
+        );
+        let mut text = String::new();
+        for part in page.split("</script>") {
+            text += part.split("<script").next().unwrap();
+        }
+        let (_, part) = text.split_once("id=\"verdict\"").unwrap();
+        let part = part.split("</section>").next().unwrap();
+        assert!(part.contains(&format!(">{word}</h1>")), "{part}");
+        // Up to a number, which may be another one by now.
+        let reason = verdict["findings"][0]["reason"].as_str().unwrap();
+        let words = reason
+            .split(|c: char| c.is_ascii_digit())
+            .max_by_key(|words| words.len());
+        assert!(part.contains(words.unwrap()), "{reason}: {part}");
+        let since = anonymizer::runtime::clock::rfc3339(verdict["since_ms"].as_u64().unwrap());
+        assert!(part.contains(&since[11..19]), "{since}: {part}");
+        let act = verdict["act"].as_str().unwrap();
+        assert!(part.contains(&format!("<b>{act}</b>")), "{act}: {part}");
+        program.stop();
+    }
+}
+
 #[test]
 fn the_day_is_there_after_a_restart() {
     let mut w = World::of(1);
