@@ -1,10 +1,16 @@
-//! Do the commands of the README and the runbook work as they are written?
+//! Do the commands of the README and the runbook work as they are written, and is there what they name?
 //!
 //! Hosts and paths stand for what the reader has: here for the neighbours of the test. What needs minutes,
 //! a registry or an engine of its own is run elsewhere: `ops/quickstart` and `ops/test` by hand and by CI,
 //! the queries by `tests/engine/totals.rs`; `docker compose` is not run.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
+
+use anonymizer::flush::Hold;
+use anonymizer::observe::word::Word;
+use anonymizer::row::RowError;
 
 use crate::support::program::PATIENCE;
 use crate::support::world::World;
@@ -23,6 +29,20 @@ fn typed(page: &str) -> Vec<String> {
         }
     }
     all
+}
+
+/// Everything that stands in a page as `code` within a sentence or a table.
+fn spans(page: &str) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap();
+    let mut fenced = false;
+    let is_prose = |line: &&str| {
+        fenced ^= line.starts_with("```");
+        !fenced && !line.starts_with("    ") && !line.starts_with("```")
+    };
+    let prose: Vec<&str> = text.lines().filter(is_prose).collect();
+    let prose = prose.join(" ");
+    let spans = prose.split('`').skip(1).step_by(2);
+    spans.map(str::to_owned).collect()
 }
 
 /// The words behind the program's name, up to a pipe or a redirection; each command of a line.
@@ -46,7 +66,11 @@ fn calls(line: &str) -> Vec<Vec<String>> {
 fn every_command_that_is_named_is_one() {
     let mut checked = 0;
     for page in ["README.md", "LIMITATIONS.md", "ops/runbook.md"] {
-        for line in typed(page) {
+        let named = spans(page).into_iter();
+        let named = named.filter(|span| span.starts_with("anonymizer ") && !span.ends_with("..."));
+        // N is a number that the reader has.
+        let named = named.map(|span| span.replace(" N", " 17"));
+        for line in typed(page).into_iter().chain(named) {
             for mut words in calls(&line) {
                 // `--help` is the last to be looked at: what stands before has to be right.
                 words.push("--help".into());
@@ -60,7 +84,7 @@ fn every_command_that_is_named_is_one() {
             }
         }
     }
-    assert!(checked >= 6, "{checked}");
+    assert!(checked >= 40, "{checked}");
 }
 
 /// The chapter "On a machine", from its first command to its last.
@@ -174,5 +198,110 @@ fn the_example_of_a_file_of_settings_is_taken() {
         assert!(out.status.success(), "{said}");
         let printed = String::from_utf8_lossy(&out.stdout);
         assert!(!printed.contains("from your secret store"), "{printed}");
+    }
+}
+
+/// The first cells of a section's table.
+fn cells(text: &str, section: &str, title: &str) -> Vec<String> {
+    let (_, section) = text.split_once(section).unwrap();
+    let (_, table) = section.split_once(title).unwrap();
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.split('|').nth(1).unwrap().trim().to_owned())
+        .collect()
+}
+
+/// What stands as `code` in them.
+fn words_of(cells: &[String]) -> BTreeSet<&str> {
+    cells
+        .iter()
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+#[test]
+fn the_runbook_has_a_row_for_each_finding_and_hold_and_none_for_another() {
+    let text = fs::read_to_string("ops/runbook.md").unwrap();
+    let found = cells(&text, "# Runbook", "| finding | section |");
+    assert_eq!(words_of(&found), Word::ALL.iter().copied().collect());
+    // These three have sections of their own.
+    let mut holds: BTreeSet<&str> = Hold::WORDS.into_iter().collect();
+    for own in ["tables", "access", "data"] {
+        assert!(holds.remove(own), "{own}");
+    }
+    let held = cells(&text, "## AnonymizerHold\n", "| reason | what it is | do |");
+    assert_eq!(words_of(&held), holds);
+    let (_, quarantine) = text.split_once("## AnonymizerQuarantine\n").unwrap();
+    let (means, _) = quarantine.split_once("**Safe?**").unwrap();
+    let named: BTreeSet<&str> = means.split('`').skip(1).step_by(2).collect();
+    assert_eq!(named, RowError::LABELS.into_iter().collect());
+}
+
+/// All sources of the program.
+fn sources(dir: &Path, all: &mut String) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else {
+            *all += &fs::read_to_string(path).unwrap();
+        }
+    }
+}
+
+/// Words that look like a setting, and are one of nginx, or a label.
+const OF_OTHERS: [&str; 3] = ["client_max_body_size", "proxy_read_timeout", "too_large"];
+
+#[test]
+fn each_metric_setting_and_line_of_the_log_that_the_runbook_names_is_there() {
+    let mut w = World::of(1);
+    let program = w.run_with([]);
+    w.stores(1, 100);
+    w.setup.wait_status(|s| s["kafka"]["unread"].is_u64());
+    let log = program.log();
+    let (_, address) = log.split_once("metrics at http://").unwrap();
+    let address = address.split('/').next().unwrap();
+    let mut answer = ureq::get(format!("http://{address}/metrics"))
+        .call()
+        .unwrap();
+    let metrics = answer.body_mut().read_to_string().unwrap();
+    w.finish(program);
+    let schema: serde_json::Value = serde_json::from_str(&w.said(&["config", "schema"])).unwrap();
+    let settings = schema["properties"].as_object().unwrap();
+    let mut seen = (0, 0);
+    for span in spans("ops/runbook.md") {
+        let is_word = |c: char| c.is_ascii_lowercase() || c == '_';
+        for name in span
+            .split(|c| !is_word(c))
+            .filter(|n| n.starts_with("anonymizer_"))
+        {
+            let sample = |line: &str| {
+                line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} "))
+            };
+            assert!(metrics.lines().any(sample), "{name} is no metric");
+            seen.0 += 1;
+        }
+        let word = span.split(' ').next().unwrap();
+        let looks_so = word.contains('_')
+            && word.starts_with(|c: char| c.is_ascii_lowercase())
+            && word.chars().all(is_word);
+        if looks_so && !word.starts_with("anonymizer_") && !OF_OTHERS.contains(&word) {
+            assert!(settings.contains_key(word), "{word} is no setting");
+            seen.1 += 1;
+        }
+    }
+    assert!(seen.0 >= 5 && seen.1 >= 10, "{seen:?}");
+
+    let mut all = String::new();
+    sources(Path::new("src"), &mut all);
+    let text = fs::read_to_string("ops/runbook.md").unwrap();
+    let lines = cells(&text, "## AnonymizerDown", "| the log says | do |");
+    for words in words_of(&lines) {
+        // What differs from case to case stands between.
+        for part in words.split("...").flat_map(|part| part.split("(pid N)")) {
+            assert!(all.contains(part.trim()), "the log never says {words}");
+        }
     }
 }
