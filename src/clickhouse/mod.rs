@@ -34,6 +34,7 @@ pub use self::body_limit::BodyLimit;
 pub use self::count::CountQuery;
 pub use self::duplicates::AllowedDuplicates;
 pub use self::error::SinkError;
+pub use self::http::Heard;
 pub use self::insert::{InsertDone, InsertRequest, insert_settings};
 pub use self::key::Reread;
 pub use self::minutes::MinutesQuery;

@@ -1,11 +1,12 @@
 //! A way to ClickHouse: one request, and the decision on its answer.
 
 use std::io::Read;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::SinkError;
-use super::http::{Answer, Base, Exchange, HeaderValue, Sent, header};
+use super::http::{Answer, Base, Exchange, HeaderValue, Heard, Sent, header};
 use super::insert::{InsertDone, InsertRequest};
 use super::key::{Key, Reread};
 use super::options::{SinkOptions, SinkOptionsError};
@@ -25,6 +26,8 @@ pub struct Sink {
     timeout: Duration,
     /// Whether `Expect: 100-continue` is said: not any more once somebody answered 417 to it.
     expects: AtomicBool,
+    /// What the last answer said of the time.
+    heard: Mutex<Option<Heard>>,
 }
 
 impl Sink {
@@ -42,6 +45,7 @@ impl Sink {
             key: Key::new(options.password.as_deref())?,
             timeout: options.request_timeout,
             expects: AtomicBool::new(true),
+            heard: Mutex::new(None),
         })
     }
 
@@ -49,6 +53,12 @@ impl Sink {
     pub fn rereading(mut self, reread: Reread) -> Self {
         self.key.read_again_with(reread);
         self
+    }
+
+    /// What the last answer said of the clock of who made it, once.
+    pub fn heard(&self) -> Option<Heard> {
+        let mut heard = self.heard.lock();
+        heard.as_mut().ok()?.take()
     }
 
     /// Sends the rows in `body`: zstd frames of rows, `req.body_len` bytes in all.
@@ -188,6 +198,7 @@ impl Sink {
             key: self.key.get(),
             timeout: self.timeout,
             expect: self.expects.load(Ordering::SeqCst),
+            heard: &self.heard,
         }
     }
 }

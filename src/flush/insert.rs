@@ -271,6 +271,7 @@ impl Flusher<'_> {
     /// Does the slot's bookkeeping for an error, and logs it.
     pub(super) fn account(&mut self, e: &SinkError) -> Result<(), QueueError> {
         self.fails(e);
+        self.tell_time();
         if e.used_slot() {
             self.refusals.end();
             self.limiter.ended(e.label())?;
@@ -282,12 +283,27 @@ impl Flusher<'_> {
             }
             return Ok(());
         }
-        let pause = self.refusals.pause(e, self.options.interval, chance());
+        let pause = if let SinkError::Limited { retry_after, .. } = e {
+            let asked = retry_after.unwrap_or_default();
+            self.limiter.refused(asked, &Moment::now())?
+        } else {
+            let pause = self.refusals.pause(e, self.options.interval, chance());
+            self.limiter.not_used(pause, &Moment::now())?;
+            pause
+        };
         if !matches!(e, SinkError::TooLarge { .. }) {
-            let (url, interval) = (&self.options.url, self.options.interval);
-            self.refusals.tell(e, url, interval, pause);
+            // Who shares the slot is refused about half of the way to its turn.
+            let slot = self.options.interval * (self.limiter.sharers() / 2).max(1);
+            self.refusals.tell(e, &self.options.url, slot, pause);
         }
-        self.limiter.not_used(pause, &Moment::now())
+        Ok(())
+    }
+
+    /// Tells the limiter what the last answer said of the time.
+    pub(super) fn tell_time(&mut self) {
+        if let Some(heard) = self.sink.heard() {
+            self.limiter.heard(&heard);
+        }
     }
 
     fn too_large(

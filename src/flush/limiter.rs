@@ -1,15 +1,22 @@
 //! One request a slot, whatever happens: the time of the last attempt is on the disk before the
-//! attempt's first byte, so neither a crash nor a restart starts another one early.
+//! attempt's first byte, so neither a crash nor a restart starts another one early. Several instances take
+//! turns ([`Turns`]).
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::refusals::chance;
+use super::turns::{At, Kept, Turns};
+use crate::clickhouse::Heard;
 use crate::queue::{Queue, QueueError};
-use crate::runtime::clock::{Moment, Uptime};
+use crate::runtime::clock::{Moment, Uptime, now_ms};
 
 /// Name under which the queue keeps the last [`Attempt`].
 const ATTEMPT: &str = "attempt";
+
+/// Name under which it keeps what is known of others at the proxy.
+const TURNS: &str = "turns";
 
 /// The last request to the proxy that was not refused by its limiter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +50,11 @@ pub struct Limiter<'a> {
     before: Option<Attempt>,
     /// When a request may start, on the clock that nobody sets.
     free_at: Instant,
+    turns: Turns,
+    kept: Kept,
+    /// What [`Turns`] counts from, and when the attempt under way began.
+    origin: Instant,
+    began: Instant,
 }
 
 impl<'a> Limiter<'a> {
@@ -54,15 +66,27 @@ impl<'a> Limiter<'a> {
     pub fn load(queue: &'a Queue, interval: Duration, now: &Moment) -> Result<Self, QueueError> {
         // Written as null where the very first attempt used no slot.
         let last: Option<Attempt> = queue.load::<Option<Attempt>>(ATTEMPT)?.flatten();
-        let wait = last.as_ref().map_or(Duration::ZERO, |a| {
-            interval.saturating_sub(now.since(&a.start()))
-        });
+        let since = last.as_ref().map(|a| now.since(&a.start()));
+        let wait = since.map_or(Duration::ZERO, |since| interval.saturating_sub(since));
+        let origin = Instant::now();
+        let last_ms = since.map(|since| -millis(since));
+        let kept = queue.load(TURNS)?;
+        let mut turns = Turns::new(millis(interval), last_ms, kept);
+        let at = At {
+            steady: 0,
+            wall: now.wall_ms as i64,
+        };
+        let turn = Duration::from_millis(turns.resumes(at, &mut chance).max(0) as u64);
         Ok(Limiter {
             queue,
             interval,
             last,
             before: None,
-            free_at: Instant::now() + wait,
+            free_at: origin + wait.max(turn),
+            kept: turns.kept(),
+            turns,
+            origin,
+            began: origin,
         })
     }
 
@@ -82,10 +106,14 @@ impl<'a> Limiter<'a> {
             what: what.to_owned(),
             outcome: None,
         };
+        let at = self.at(attempt.start_ms);
         self.queue.save(ATTEMPT, &attempt)?;
         self.queue.sync()?;
         self.before = self.last.replace(attempt);
-        self.free_at = Instant::now() + self.interval;
+        let late = Instant::now().saturating_duration_since(self.free_at);
+        self.turns.begins(at, millis(late));
+        self.began = Instant::now();
+        self.free_at = self.began + self.interval;
         Ok(())
     }
 
@@ -97,6 +125,56 @@ impl<'a> Limiter<'a> {
         if let Some(last) = &mut self.last {
             last.outcome = Some(outcome.to_owned());
             self.queue.save(ATTEMPT, last)?;
+        }
+        let began = millis(self.began - self.origin);
+        let next = self.turns.accepted(began, self.at(now_ms()), &mut chance);
+        self.next_at(next);
+        self.keep_turns()
+    }
+
+    /// The proxy's limiter refused the attempt, which used no slot. Another may start after the time that is
+    /// returned, and not before the server's `retry_after`.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be written.
+    pub fn refused(&mut self, retry_after: Duration, now: &Moment) -> Result<Duration, QueueError> {
+        let next = self.turns.refused(self.at(now.wall_ms), &mut chance);
+        let steady = millis(self.origin.elapsed());
+        let pause = Duration::from_millis((next - steady).max(0) as u64).max(retry_after);
+        self.not_used(pause, now)?;
+        self.keep_turns()?;
+        Ok(self.wait())
+    }
+
+    /// What an answer said of the proxy's clock.
+    pub fn heard(&mut self, heard: &Heard) {
+        let ms = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
+        self.turns
+            .heard(ms(heard.sent_ms), ms(heard.heard_ms), ms(heard.date_ms));
+    }
+
+    /// About how many share the proxy's slot, this instance included.
+    pub fn sharers(&self) -> u32 {
+        self.turns.sharers()
+    }
+
+    fn at(&self, wall_ms: u64) -> At {
+        At {
+            steady: millis(self.origin.elapsed()),
+            wall: wall_ms as i64,
+        }
+    }
+
+    fn next_at(&mut self, steady: i64) {
+        let next = self.origin + Duration::from_millis(steady.max(0) as u64);
+        self.free_at = self.free_at.max(next);
+    }
+
+    fn keep_turns(&mut self) -> Result<(), QueueError> {
+        let kept = self.turns.kept();
+        if kept != self.kept {
+            self.kept = kept;
+            self.queue.save(TURNS, &kept)?;
         }
         Ok(())
     }
@@ -125,6 +203,10 @@ impl<'a> Limiter<'a> {
     pub fn last(&self) -> Option<&Attempt> {
         self.last.as_ref()
     }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The last attempt and when the next may start (Unix ms), for a process that only looks.
@@ -224,6 +306,36 @@ mod tests {
             limiter.not_used(Duration::ZERO, &at(1_000_000)).unwrap();
             let again = Limiter::load(q, INTERVAL, &at(1_000_001)).unwrap();
             assert_eq!((again.last(), again.wait()), (None, Duration::ZERO));
+        });
+    }
+
+    /// `Retry-After: 0`, or a date that is past, once made 4,284 requests in 7 s.
+    #[test]
+    fn nobody_can_ask_for_requests_without_a_pause() {
+        with_queue(|q| {
+            let mut limiter = Limiter::load(q, INTERVAL, &at(0)).unwrap();
+            for secs in [0, 0, 0, 600] {
+                limiter.begin("x", at(1_000_000)).unwrap();
+                let asked = Duration::from_secs(secs);
+                let pause = limiter.refused(asked, &at(1_000_000)).unwrap();
+                assert!(pause >= Duration::from_secs(2), "{pause:?}");
+                assert!(pause + Duration::from_secs(5) >= asked, "{pause:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn that_the_slot_is_shared_is_known_after_a_restart() {
+        with_queue(|q| {
+            let mut limiter = Limiter::load(q, INTERVAL, &at(1_000_000)).unwrap();
+            limiter.begin("x", at(1_000_000)).unwrap();
+            limiter.refused(Duration::ZERO, &at(1_000_000)).unwrap();
+            limiter.begin("x", at(1_004_000)).unwrap();
+            limiter.ended("stored").unwrap();
+            assert_eq!(limiter.sharers(), 2);
+            let again = Limiter::load(q, INTERVAL, &at(1_004_000)).unwrap();
+            assert_eq!(again.sharers(), 2);
+            assert!(again.wait() >= INTERVAL - Duration::from_secs(5));
         });
     }
 

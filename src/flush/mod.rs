@@ -24,6 +24,7 @@ mod settle;
 mod spool;
 mod status;
 mod tables;
+mod turns;
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

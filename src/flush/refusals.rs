@@ -1,8 +1,5 @@
-//! How long to wait after a request that used no slot: it costs nothing, unless the proxy counts it.
-//!
-//! Some limiters count what they refuse (HAProxy's `http_req_rate`): who asks again every few seconds
-//! keeps the count up and is refused for ever. So pauses grow until they are as long as a slot and more,
-//! whatever `Retry-After` says below that, and no answer makes requests follow each other at once.
+//! How long to wait after a request that used no slot and was not refused by the limiter (for that see
+//! `turns`): it costs nothing, but no answer makes requests follow each other at once.
 
 mod lasting;
 
@@ -11,9 +8,8 @@ use std::time::{Duration, Instant};
 use crate::clickhouse::SinkError;
 use lasting::Lasting;
 
-/// First pause after a limiter's 503 or 429, plus up to as much again by chance: several instances may
-/// share one address. nginx's limiter does not count what it refuses, so a few tries are for free.
-const LIMITED: Duration = Duration::from_secs(3);
+/// First pause once every body is refused, plus up to as much again by chance.
+const ALL_TOO_LARGE: Duration = Duration::from_secs(3);
 
 /// The pause after a 413 while the limit is searched for: a dozen tries find it.
 const TOO_LARGE: Duration = Duration::from_millis(500);
@@ -28,7 +24,6 @@ const UNREACHABLE_MOST: Duration = Duration::from_secs(30);
 /// Refusals in a row, by kind.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Refusals {
-    limited: u32,
     too_large: u32,
     unreachable: u32,
     /// That no request got through, and since when.
@@ -58,16 +53,11 @@ impl Refusals {
     pub fn pause(&mut self, e: &SinkError, interval: Duration, chance: f64) -> Duration {
         let with_chance = |pause: Duration| pause + pause.mul_f64(chance);
         match e {
-            SinkError::Limited { retry_after, .. } => {
-                self.limited = self.limited.saturating_add(1);
-                let pause = with_chance(grown(LIMITED, self.limited, interval));
-                pause.max(retry_after.unwrap_or_default())
-            }
             SinkError::TooLarge { .. } => {
                 self.too_large = self.too_large.saturating_add(1);
                 match self.too_large.checked_sub(SEARCH) {
                     None | Some(0) => TOO_LARGE.min(interval),
-                    Some(beyond) => with_chance(grown(LIMITED, beyond, interval)),
+                    Some(beyond) => with_chance(grown(ALL_TOO_LARGE, beyond, interval)),
                 }
             }
             _ => {
@@ -96,59 +86,6 @@ mod tests {
     use super::*;
 
     const INTERVAL: Duration = Duration::from_secs(63);
-
-    fn limited(retry_after: Option<u64>) -> SinkError {
-        SinkError::Limited {
-            retry_after: retry_after.map(Duration::from_secs),
-            body_sent: false,
-        }
-    }
-
-    /// `Retry-After: 0`, or a date that is past, once made 4,284 requests in 7 s.
-    #[test]
-    fn nobody_can_ask_for_requests_without_a_pause() {
-        let mut refusals = Refusals::default();
-        let mut waited = Duration::ZERO;
-        let mut requests = 0;
-        while waited < Duration::from_secs(3600) {
-            let retry_after = [None, Some(0), Some(1)][requests % 3];
-            let pause = refusals.pause(&limited(retry_after), INTERVAL, 0.0);
-            assert!(pause >= LIMITED, "{pause:?}");
-            waited += pause;
-            requests += 1;
-        }
-        assert!(requests < 70, "{requests} in an hour");
-        assert_eq!(
-            refusals.pause(&limited(Some(600)), INTERVAL, 1.0).as_secs(),
-            600
-        );
-        refusals.end();
-        assert_eq!(refusals.pause(&limited(Some(0)), INTERVAL, 0.0), LIMITED);
-    }
-
-    /// HAProxy's `http_req_rate(60s)` with one request allowed: what it refuses counts as well. Asked
-    /// every 3 to 6 s it refused 87 of 89.
-    #[test]
-    fn a_limiter_that_counts_what_it_refuses_is_waited_out() {
-        let mut refusals = Refusals::default();
-        let (mut now, mut seen, mut passed) = (0.0, Vec::new(), 0);
-        // Somebody else's request, say, comes 20 s after each of ours that passed, and a count begins.
-        while now < 3600.0 {
-            seen.push(now);
-            seen.retain(|at| now - at < 60.0);
-            let chance = f64::from(seen.len() as u32 % 10) / 10.0;
-            if seen.len() == 1 {
-                passed += 1;
-                refusals.end();
-                now += 20.0;
-            } else {
-                now += refusals
-                    .pause(&limited(None), INTERVAL, chance)
-                    .as_secs_f64();
-            }
-        }
-        assert!(passed >= 12, "{passed} in an hour");
-    }
 
     #[test]
     fn a_413_to_everything_is_not_asked_again_at_once() {

@@ -55,6 +55,9 @@ pub struct FlushStatus {
     pub next_slot_ms: u64,
     /// Smallest time between the starts of two requests, ms.
     pub interval_ms: u64,
+    /// About how many share the proxy's slot, this instance included, as its refusals tell; 1: nobody else
+    /// was noticed, 0: not known.
+    pub sharers: u32,
     /// Longest time a request may take, ms.
     pub request_timeout_ms: u64,
     /// The request under way.
@@ -129,6 +132,7 @@ impl Flusher<'_> {
 
     /// A request was answered well.
     pub(super) fn answered(&mut self, outcome: &str) -> Result<(), QueueError> {
+        self.tell_time();
         self.limiter.ended(outcome)?;
         let mut status = self.status();
         status.ended("ok", outcome);
@@ -158,6 +162,7 @@ impl Flusher<'_> {
     /// A request of a command was not: no row waits for it.
     pub(super) fn not_answered(&mut self, e: &SinkError) -> Result<(), QueueError> {
         self.status().ended(e.label(), &e.to_string());
+        self.tell_time();
         self.limiter.ended(e.label())
     }
 
@@ -197,6 +202,7 @@ impl Flusher<'_> {
         status.last_attempt_ms = self.limiter.last().map(|a| a.start_ms);
         status.last_outcome = self.limiter.last().and_then(|a| a.outcome.clone());
         status.interval_ms = self.options.interval.as_millis() as u64;
+        status.sharers = self.limiter.sharers();
         status.request_timeout_ms = self.options.request_timeout.as_millis() as u64;
         status.to_create = self.tables.missing();
         status.body_limit = self.body_limit.limit();

@@ -98,7 +98,7 @@ impl Forecast {
         sends: bool,
         now_ms: u64,
     ) -> Forecast {
-        let slot = flush.interval_ms.max(1) as f64 / 1000.0;
+        let slot = flush.interval_ms.max(1) as f64 / 1000.0 * f64::from(flush.sharers.max(1));
         let (rows, bytes) = queue.to_send();
         let an_insert = bytes_an_insert(queue, flush);
         let left = an_insert - rates.bytes_in * slot;

@@ -5,6 +5,7 @@
 //! slot used" and "cannot be stored" rests on these two facts, not on kinds of errors.
 
 use std::io::{self, Read};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use ureq::http::{HeaderMap, HeaderValue, Request};
@@ -18,6 +19,7 @@ use super::connection::Reached;
 use super::retry_after;
 use crate::clickhouse::error::SinkError;
 use crate::clickhouse::words::clean;
+use crate::runtime::clock::{now_ms, unix_ms};
 
 /// A request about to be made.
 pub(in crate::clickhouse) struct Exchange<'a> {
@@ -27,6 +29,19 @@ pub(in crate::clickhouse) struct Exchange<'a> {
     pub(in crate::clickhouse) timeout: Duration,
     /// Whether to wait for `100 Continue` before the body.
     pub(in crate::clickhouse) expect: bool,
+    /// What the last answer says of the time.
+    pub(in crate::clickhouse) heard: &'a Mutex<Option<Heard>>,
+}
+
+/// What an answer says of the clock of who made it. All ms of Unix time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// When the request began, by the local clock.
+    pub sent_ms: u64,
+    /// When the answer's head had come, by the local clock.
+    pub heard_ms: u64,
+    /// The answer's `Date`: whole seconds, cut off.
+    pub date_ms: u64,
 }
 
 impl Exchange<'_> {
@@ -54,6 +69,7 @@ impl Exchange<'_> {
         if let Some(key) = &self.key {
             request = request.header("X-ClickHouse-Key", key);
         }
+        let sent_ms = now_ms();
         let result = request
             .body(SendBody::from_reader(&mut body))
             .map_err(ureq::Error::from)
@@ -78,6 +94,16 @@ impl Exchange<'_> {
             Err(error) => return Err(retry("cannot connect", &error)),
         };
 
+        let date = response.headers().get("Date");
+        let date = date.and_then(|d| httpdate::parse_http_date(d.to_str().ok()?).ok());
+        *self
+            .heard
+            .lock()
+            .expect("BUG: nothing panics while it is held") = date.map(|date| Heard {
+            sent_ms,
+            heard_ms: now_ms(),
+            date_ms: unix_ms(date),
+        });
         let status = response.status().as_u16();
         let mut answer = Answer {
             status,

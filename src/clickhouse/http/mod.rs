@@ -13,5 +13,6 @@ pub(in crate::clickhouse) use ureq::http::HeaderValue;
 
 pub(in crate::clickhouse) use self::answer::{Answer, Sent};
 pub(in crate::clickhouse) use self::exchange::Exchange;
+pub use self::exchange::Heard;
 pub(in crate::clickhouse) use self::header::header;
 pub(in crate::clickhouse) use self::url::Base;

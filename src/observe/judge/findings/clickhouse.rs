@@ -63,6 +63,9 @@ pub(super) fn clickhouse(s: &Status, now: u64, found: &mut Vec<Finding>) {
     if flush.hold.is_some() {
         return;
     }
+    // Who shares the slot is refused until its turn comes, about half of the way to it.
+    let sharers = u64::from(flush.sharers.max(1));
+    let refused = (sharers / 2).max(1);
     let mut delayed = |what: Word, reason: String, since_ms: Option<u64>, act: Option<&str>| {
         found.push(find(Code::Delayed, what, reason, since_ms, act));
     };
@@ -83,7 +86,8 @@ pub(super) fn clickhouse(s: &Status, now: u64, found: &mut Vec<Finding>) {
         let age = now.saturating_sub(failing.since_ms);
         let times = of(failing.times, "time");
         // The proxy's slot may be another instance's now and then.
-        let is_ordinary = failing.kind == "limited" && age < 2 * flush.interval_ms + SLOW / 3;
+        let is_ordinary =
+            failing.kind == "limited" && age < (refused + 1) * flush.interval_ms + SLOW / 3;
         let (what, reason, act) = match failing.kind.as_str() {
             "limited" => (
                 Word::Refused,
@@ -91,7 +95,7 @@ pub(super) fn clickhouse(s: &Status, now: u64, found: &mut Vec<Finding>) {
                     "the proxy refuses every request {} ({times})",
                     since(failing.since_ms, now)
                 ),
-                "who else uses the one request a minute of the proxy? Instances that share it need a flush_interval of 63 s times their number",
+                "who else uses the one request a minute of the proxy? Instances take turns if all have the same version and flush_interval",
             ),
             "unreachable" => (
                 Word::Unreachable,
@@ -133,7 +137,7 @@ pub(super) fn clickhouse(s: &Status, now: u64, found: &mut Vec<Finding>) {
     }
     // Two slots are ordinary: a row may just have missed one.
     let age = s.queue.oldest_ms.map_or(0, |ms| now.saturating_sub(ms));
-    if s.live && s.queue.to_send().0 > 0 && age > 3 * flush.interval_ms.max(SLOW) {
+    if s.live && s.queue.to_send().0 > 0 && age > (sharers + 2) * flush.interval_ms.max(SLOW) {
         let why = match s.forecast.inserts {
             Some(0 | 1) => "it waits for longer than three slots, as after a stop",
             _ => "more waits than one insert carries",
