@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::cli::json::{self, List};
-use crate::clickhouse::{ObjectKind, Retention, Schema, SchemaObject};
+use crate::clickhouse::{ObjectKind, Retention, Schema, SchemaObject, on_cluster};
 use crate::settings::Config;
 
 /// `schema ...`.
@@ -22,6 +22,9 @@ pub struct PrintArgs {
     /// Keep rows of the totals this long, such as 2y; for ever if not given
     #[arg(long, value_name = "TIME", value_parser = Retention::parse)]
     pub totals_retention: Option<Retention>,
+    /// For the servers of this cluster: replicated tables, and with _all behind the name what reads all shards
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
     /// Print JSON: name, kind and statement of each
     #[arg(long)]
     pub json: bool,
@@ -51,24 +54,32 @@ struct Statement {
 fn statements(args: &PrintArgs, config: &Config) -> anyhow::Result<Vec<Statement>> {
     let (database, table) = (&config.clickhouse_database, &config.clickhouse_table);
     let schema = Schema::new(database, table)?;
-    let statement = |object: &SchemaObject| {
+    let with_end = |object: &SchemaObject| {
         let retention = if object.name == *table {
             args.retention
         } else {
             args.totals_retention
         };
-        let with_end = retention.and_then(|r| r.apply(object));
-        Statement {
-            name: object.name.clone(),
-            kind: match object.kind {
-                ObjectKind::Table => "table",
-                ObjectKind::MaterializedView => "materialized view",
-                ObjectKind::View => "view",
-            },
-            sql: with_end.unwrap_or_else(|| object.sql.clone()),
+        let sql = retention.and_then(|r| r.apply(object));
+        SchemaObject {
+            sql: sql.unwrap_or_else(|| object.sql.clone()),
+            ..object.clone()
         }
     };
-    Ok(schema.objects().iter().map(statement).collect())
+    let mut objects: Vec<SchemaObject> = schema.objects().iter().map(with_end).collect();
+    if let Some(cluster) = &args.cluster {
+        objects = on_cluster(&objects, database, cluster);
+    }
+    let statement = |object: SchemaObject| Statement {
+        name: object.name,
+        kind: match object.kind {
+            ObjectKind::Table => "table",
+            ObjectKind::MaterializedView => "materialized view",
+            ObjectKind::View => "view",
+        },
+        sql: object.sql,
+    };
+    Ok(objects.into_iter().map(statement).collect())
 }
 
 fn text(args: &PrintArgs, config: &Config) -> anyhow::Result<String> {
@@ -105,6 +116,7 @@ mod tests {
             let args = PrintArgs {
                 retention: retention.map(parse),
                 totals_retention: totals.map(parse),
+                cluster: None,
                 json: false,
             };
             let text = text(&args, &config).unwrap();

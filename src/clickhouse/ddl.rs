@@ -77,6 +77,11 @@ pub(super) fn rename(sql: &str, table: &str) -> String {
     replace(&asked, NAME, table, |_| true)
 }
 
+/// Puts `new` in place of the identifier `old`.
+pub(super) fn replace_name(sql: &str, old: &str, new: &str) -> String {
+    replace(sql, old, new, |next| !in_name(next))
+}
+
 /// Whether a character can be within an identifier.
 fn in_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_'

@@ -11,6 +11,7 @@
 //! - [`Schema`] is the DDL this program needs, and the check that it is there.
 
 mod body_limit;
+mod cluster;
 mod count;
 mod ddl;
 mod duplicates;
@@ -31,6 +32,7 @@ mod versions;
 mod words;
 
 pub use self::body_limit::BodyLimit;
+pub use self::cluster::on_cluster;
 pub use self::count::CountQuery;
 pub use self::duplicates::AllowedDuplicates;
 pub use self::error::SinkError;

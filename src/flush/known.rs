@@ -25,6 +25,9 @@ pub struct Known {
     pub started: u64,
     /// Tables and views that exist, by name.
     pub tables: BTreeMap<String, Found>,
+    /// How many blocks all writers together add to a table in an hour, the most of any; `None`: not known yet.
+    #[serde(default)]
+    pub blocks_an_hour: Option<f64>,
     /// Names of the servers that answered inserts, the newest last.
     #[serde(default)]
     pub(super) names: Vec<String>,
@@ -39,7 +42,26 @@ pub struct Known {
     pub(super) turns: u32,
 }
 
+/// What was written in less time says little of an hour.
+const TELLING: Duration = Duration::from_secs(10 * 60);
+
 impl Known {
+    /// Takes in how much was written since the last look, which was so long ago.
+    pub fn pace(&mut self, state: &SchemaState, since: Duration) {
+        let written = self.tables.iter().filter_map(|(name, before)| {
+            let now = state
+                .found
+                .get(name)
+                .filter(|now| now.uuid == before.uuid)?;
+            now.blocks?.checked_sub(before.blocks?)
+        });
+        if since >= TELLING
+            && let Some(most) = written.max()
+        {
+            self.blocks_an_hour = Some(most as f64 * 3600.0 / since.as_secs_f64());
+        }
+    }
+
     /// Takes in what a look found.
     pub fn look(&mut self, state: &SchemaState) {
         let mut tables = state.found.clone();

@@ -25,6 +25,7 @@ mod spool;
 mod status;
 mod tables;
 mod turns;
+mod window;
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -154,6 +155,7 @@ impl<'a> Flusher<'a> {
             options.create_tables,
             options.allow_duplicates.clone(),
             options.max_rows,
+            window::needed(options.interval, options.request_timeout),
         )?;
         let mut body_limit: BodyLimit = queue
             .load(BODY_LIMIT)?
@@ -249,13 +251,16 @@ impl<'a> Flusher<'a> {
         }
     }
 
-    /// How long a token is trusted, with one insert a slot into one partition. What other writers do
-    /// is counted when it matters (`horizon.rs`).
+    /// How long a token is trusted, with one insert a slot into one partition, or as much as all writers were
+    /// seen to write. What they did since an attempt is counted when it matters (`horizon.rs`).
     fn dedup_horizon(&self) -> Option<Duration> {
         let window = self.tables.window()?;
         let blocks = window.entries / Scheme::entries(self.tables.known().server.scheme) / 2;
         let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
-        let horizon = self.options.interval.saturating_mul(blocks);
+        let alone = self.options.interval.saturating_mul(blocks);
+        let hours = |rate: f64| Duration::try_from_secs_f64(f64::from(blocks) / rate * 3600.0).ok();
+        let seen = self.tables.known().blocks_an_hour.and_then(hours);
+        let horizon = seen.map_or(alone, |seen| seen.min(alone));
         Some(window.age.map_or(horizon, |age| horizon.min(age / 2)))
     }
 

@@ -81,7 +81,8 @@ pub struct FlushStatus {
     /// Most rows of the next insert.
     pub most_rows: u64,
     /// How long a token is trusted, in seconds, if this instance alone inserts, once a slot into one
-    /// partition; what others write is counted when it matters. `None` before the tables were checked.
+    /// partition, or as much is written as all writers wrote between two looks; what they write is counted
+    /// when it matters. `None` before the tables were checked.
     pub dedup_horizon_s: Option<u64>,
 }
 

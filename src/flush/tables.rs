@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::known::Known;
+use super::window;
 use crate::clickhouse::{
     AllowedDuplicates, Found, ObjectKind, Schema, SchemaError, SchemaState, Sink, SinkError,
     Window, insert_settings,
@@ -74,6 +75,8 @@ pub struct Tables<'a> {
     settings: Vec<(String, String)>,
     /// Most rows of an insert, for the parameters that a check proves.
     max_rows: u64,
+    /// How long a token has to be known.
+    needed: Duration,
 }
 
 impl<'a> Tables<'a> {
@@ -88,6 +91,7 @@ impl<'a> Tables<'a> {
         create: bool,
         allowed: AllowedDuplicates,
         max_rows: u64,
+        needed: Duration,
     ) -> Result<Self, QueueError> {
         let statements: String = schema.objects().iter().map(|o| o.sql.as_str()).collect();
         let digest = xxhash_rust::xxh3::xxh3_64(statements.as_bytes());
@@ -116,6 +120,7 @@ impl<'a> Tables<'a> {
             types,
             settings,
             max_rows,
+            needed,
         })
     }
 
@@ -192,6 +197,9 @@ impl<'a> Tables<'a> {
             Ok(mut state) => {
                 self.spare_views(&mut state);
                 self.tell_late(&state);
+                let since = now_ms().saturating_sub(self.checked_ms);
+                self.known.pace(&state, Duration::from_millis(since));
+                window::judge(&mut state, self.needed, self.known.blocks_an_hour);
                 self.spare_allowed(&mut state);
                 state.notes.iter().for_each(|note| log::warn!("{note}"));
                 self.missing = Some(state.missing.clone());
@@ -382,7 +390,8 @@ mod tests {
         let f = Fixture::new();
         let load = || {
             let schema = Schema::new("default", "http_log").unwrap();
-            Tables::load(f.q(), schema, "here", true, AllowedDuplicates::None, 1).unwrap()
+            let allowed = AllowedDuplicates::None;
+            Tables::load(f.q(), schema, "here", true, allowed, 1, Duration::ZERO).unwrap()
         };
         let mut tables = load();
         tables.types = vec!["DateTime".into()];

@@ -229,6 +229,11 @@ impl Problem {
         Self::new(ProblemKind::Doubles, object, words)
     }
 
+    /// It remembers inserts, but not for long enough.
+    pub fn too_short(object: &str, words: String) -> Self {
+        Self::new(ProblemKind::Doubles, object, words)
+    }
+
     pub(super) fn merges(object: &str, words: String) -> Self {
         Self::new(ProblemKind::Merges, object, words)
     }
