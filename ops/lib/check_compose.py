@@ -4,7 +4,7 @@
     ops/lib/check_compose.py MODEL    MODEL is the file as compose-go understood it, in JSON
 """
 
-import json, os, re, sys
+import glob, json, os, re, sys
 
 root = os.getcwd()
 model = json.load(open(sys.argv[1]))
@@ -85,6 +85,17 @@ data = main.get("environment", {}).get("ANONYMIZER_DATA_DIR")
 check(any(v["type"] == "volume" and v["target"] == data for v in main.get("volumes", [])),
       f"service anonymizer keeps its queue in {data}, which is no named volume: "
       "it would be lost with the container")
+
+# What is compiled in must be in the image's build context.
+context = [line[1:].rstrip("/") for line in open(".dockerignore").read().split("\n") if line.startswith("!")]
+for path in glob.glob("src/**/*.rs", recursive=True):
+    if path.endswith("tests.rs"):
+        continue
+    text = open(path).read().split("#[cfg(test)]\nmod tests {")[0]
+    for name in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', text):
+        rel = os.path.normpath(os.path.join(os.path.dirname(path), name))
+        check(any(rel == c or rel.startswith(c + "/") for c in context),
+              f"{path} compiles in {rel}, which .dockerignore keeps out of the image's build")
 
 for text in wrong:
     print("FAILED   ", text)
