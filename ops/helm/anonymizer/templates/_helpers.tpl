@@ -41,9 +41,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- $_ := set $ours "clickhouse_password_file" (printf "/etc/anonymizer/secret/%s" .) }}
 {{- end }}
 {{- $otherwise := dict "http_listen" "0.0.0.0:9464" "log_format" "json" }}
-{{- if .Values.sharedSlot }}
-{{- $_ := set $otherwise "flush_interval" (printf "%ds" (mul 63 (max 1 (int .Values.replicas)))) }}
-{{- end }}
 {{- merge $ours (deepCopy .Values.config) $otherwise | toPrettyJson }}
 {{- end }}
 
