@@ -22,6 +22,7 @@ use anonymizer::runtime::clock::now_ms;
 use serde_json::Value;
 
 use support::fake_clickhouse::Fault;
+use support::kafka::messages;
 use support::program::Program;
 use support::world::World;
 
@@ -190,6 +191,49 @@ fn the_quarantine_is_full() {
     w.kafka.send(&noise(12_000));
     w.look(&program, "paused", "paused", |_| true);
     program.stop();
+}
+
+#[test]
+fn messages_will_be_dropped() {
+    let mut w = World::of(1)
+        .with("--max-quarantine-bytes", "1MiB")
+        .with("--quarantine-full", "drop-oldest");
+    let program = w.setup.run();
+    // Until four fifths are used, and not all.
+    for sent in (1..).map(|n| n * 200) {
+        w.kafka.send(&noise(200));
+        let status = w.setup.wait_status(|s| s["queue"]["quarantined"] == sent);
+        if status["verdict"]["code"] == "at_risk" {
+            break;
+        }
+    }
+    w.look(&program, "at-risk", "at_risk", |_| true);
+    program.stop();
+}
+
+#[test]
+fn the_disk_is_full() {
+    let w = World::of(1).with("--min-free-disk", "100TiB");
+    let program = w.setup.run();
+    w.look(&program, "disk-full", "paused", |s| {
+        s["verdict"]["findings"][0]["what"] == "disk-full"
+    });
+    program.stop();
+}
+
+#[test]
+fn retention_took_records() {
+    let mut w = World::of(1);
+    let program = w.setup.run();
+    w.stores(1, 300);
+    program.stop();
+    // The mock cluster keeps 5 MiB a partition.
+    w.kafka.send(&messages(2, 50_000));
+    let program = w.setup.run();
+    w.look(&program, "lost-range", "lost", |s| {
+        s["verdict"]["findings"][0]["what"] == "lost" && s["queue"]["rows"] == 0
+    });
+    program.kill();
 }
 
 #[test]
