@@ -1,15 +1,17 @@
 use super::*;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// A reader that takes a line only when told to.
+/// A reader that takes a line only when told to, and says when it is given one.
 struct Slow {
+    given: Sender<()>,
     may_read: Receiver<()>,
     read: Arc<Mutex<String>>,
 }
 
 impl Write for Slow {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let _ = self.given.send(());
         // Told no more: reads everything.
         let _ = self.may_read.recv();
         *self.read.lock().unwrap() += &String::from_utf8_lossy(line);
@@ -25,8 +27,10 @@ impl Write for Slow {
 fn lines_that_nobody_reads_are_dropped_counted_and_told_of_in_their_place() {
     let lines: &'static Lines = Box::leak(Box::new(Lines::new()));
     let (tell, may_read) = channel();
+    let (given, begun) = channel();
     let read = Arc::new(Mutex::new(String::new()));
     let slow = Slow {
+        given,
         may_read,
         read: Arc::clone(&read),
     };
@@ -36,6 +40,10 @@ fn lines_that_nobody_reads_are_dropped_counted_and_told_of_in_their_place() {
         lines.lock().push(format!("{n:0999}\n").into_bytes());
         // As whoever has something to say does.
         lines.changed.notify_all();
+        if n == 0 {
+            // A writer that began later would make room once more.
+            begun.recv().unwrap();
+        }
     }
     let dropped = lines.lock().dropped;
     assert!(dropped >= count as u64 / 2 - 1, "{dropped}");
