@@ -26,7 +26,6 @@ use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
 use crate::store::{Feedback, ToStore};
 use crossbeam_channel::{Sender, bounded};
-use rdkafka::error::KafkaError;
 
 use renewal::Renewal;
 use sums::Sums;
@@ -44,6 +43,10 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// How long a rebalance may wait while no message comes.
 const POLL_EVERY: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether certificates, keys or the password were renewed.
+const FILES_EVERY: Duration = Duration::from_secs(10);
+const FILES: &str = "certificates or the password for Kafka were renewed";
 
 /// Why ingest ended other than by request.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +90,8 @@ impl Ingest<'_> {
             renewal: Renewal::default(),
             unread: Unread::default(),
             sums: Sums::default(),
+            renewed: None,
+            look_at_files: Instant::now() + FILES_EVERY,
         };
         let mut next_close = Instant::now() + self.sync_interval;
         while !self.shutdown.requested() {
@@ -108,6 +113,11 @@ impl Ingest<'_> {
                 held.tell_sums(false);
                 next_close = Instant::now() + self.sync_interval;
                 if self.feedback.renew.swap(false, Ordering::Relaxed) {
+                    held.renewed = None;
+                    held.renewal.want();
+                }
+                if held.is_time_to_look_at_files() && self.consumer.files_changed() {
+                    held.renewed = Some(FILES);
                     held.renewal.want();
                 }
                 if held.renewal.is_due(Instant::now()) {
@@ -158,7 +168,10 @@ impl Ingest<'_> {
                 }
                 // One answer is enough: a new client asks for all partitions.
                 Fetch::Trouble(_) if matches!(trouble, Event::OutOfRange) => {}
-                Fetch::Trouble(code) => trouble = Event::trouble(Some(code), &code),
+                Fetch::Trouble(code) => {
+                    self.consumer.read_failed(code);
+                    trouble = Event::trouble(Some(code), &code);
+                }
             }
         }
         Ok(trouble)
@@ -178,7 +191,10 @@ impl Ingest<'_> {
                 self.let_go(held, &partitions, lost)?;
                 self.consumer.unassign(&partitions)?;
             }
-            Event::OutOfRange => held.renewal.want(),
+            Event::OutOfRange => {
+                held.renewed = None;
+                held.renewal.want();
+            }
             Event::Fatal(words) => return Err(IngestError::Fatal(words)),
             Event::Trouble(words) => log::warn!("kafka: {words}; the client goes on trying"),
             Event::Nothing => {}
@@ -212,12 +228,22 @@ impl Ingest<'_> {
                 return Ok(());
             }
         };
-        log::warn!("a partition cannot be read where it was; joining the group anew");
+        if let Some(what) = held.renewed {
+            // By a client that does not get in nothing would be read at all.
+            if let Err(e) = self.consumer.try_out(&new) {
+                self.renew_later(held, &e);
+                return Ok(());
+            }
+            log::info!("{what}; joining the group anew with them");
+        } else {
+            log::warn!("a partition cannot be read where it was; joining the group anew");
+        }
         let partitions: Vec<i32> = held.open.keys().copied().collect();
         self.let_go(held, &partitions, false)?;
         match self.consumer.renew(new, &mut held.fetched) {
             Ok(()) => {
                 held.renewal.made(Instant::now());
+                held.renewed = None;
                 self.stats.kafka.over();
             }
             Err(e) => self.renew_later(held, &e),
@@ -225,9 +251,12 @@ impl Ingest<'_> {
         Ok(())
     }
 
-    fn renew_later(&self, held: &mut Held, e: &KafkaError) {
+    fn renew_later(&self, held: &mut Held, e: &dyn std::fmt::Display) {
         let pause = held.renewal.failed(Instant::now()).as_secs();
-        let words = format!("a new Kafka client is needed, and cannot be made: {e}");
+        let words = match held.renewed {
+            Some(what) => format!("{what}, and do not get in: {e}; going on without them"),
+            None => format!("a new Kafka client is needed, and cannot be made: {e}"),
+        };
         log::error!("{words}; trying again in {pause} s");
         self.stats.ingest.kafka_clients_failed.inc();
         self.stats.kafka.met("client", &words);
@@ -275,9 +304,20 @@ struct Held {
     unread: Unread,
     /// What went into quarantine.
     sums: Sums,
+    /// What a new client is wanted for that the one that is can do without.
+    renewed: Option<&'static str>,
+    look_at_files: Instant,
 }
 
 impl Held {
+    fn is_time_to_look_at_files(&mut self) -> bool {
+        let is_time = Instant::now() >= self.look_at_files;
+        if is_time {
+            self.look_at_files = Instant::now() + FILES_EVERY;
+        }
+        is_time
+    }
+
     fn tell_sums(&mut self, is_end: bool) {
         if let Some(line) = self.sums.line(Instant::now(), is_end) {
             log::warn!("{line}");

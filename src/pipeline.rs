@@ -16,6 +16,7 @@ use crate::clickhouse::{Schema, SinkError};
 use crate::flush::{FlushStatus, Flusher, Hold};
 use crate::ingest::Ingest;
 use crate::kafka::Consumer;
+use crate::kafka::fault::Reason;
 use crate::observe::forecast::Meter;
 use crate::observe::history::History;
 use crate::observe::report::Report;
@@ -70,6 +71,7 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
     stats.state.verdict.expect(&Code::ALL.map(Code::name));
     stats.state.finding.expect(Word::ALL);
     stats.state.hold.expect(&Hold::WORDS);
+    stats.state.kafka_fault.expect(&Reason::WORDS);
     let flush_status = Mutex::new(FlushStatus::default());
     let feedback = Feedback::default();
     let taps = Taps::default();

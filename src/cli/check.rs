@@ -70,6 +70,9 @@ pub fn run(args: &CheckArgs, config: &Config) -> anyhow::Result<()> {
             say!("{name} = {value} ({source})");
         }
     }
+    for warning in config.warnings() {
+        log::warn!("{warning}");
+    }
     let mut all = Vec::new();
     let mut tell = |name, found: anyhow::Result<String>| {
         let (result, words) = match found {

@@ -21,7 +21,12 @@ struct Page {
 }
 
 const DATA_DIR: &[&str] = &["data_dir"];
-const KAFKA: &[&str] = &["kafka_brokers", "kafka_topic", "kafka_properties"];
+const KAFKA: &[&str] = &[
+    "kafka_brokers",
+    "kafka_topic",
+    "kafka_password_file",
+    "kafka_properties",
+];
 /// What a request through the proxy needs.
 const CLICKHOUSE: &[&str] = &[
     "clickhouse_url",
@@ -29,6 +34,9 @@ const CLICKHOUSE: &[&str] = &[
     "clickhouse_table",
     "clickhouse_user",
     "clickhouse_password_file",
+    "clickhouse_ca_file",
+    "clickhouse_certificate_file",
+    "clickhouse_key_file",
     "flush_interval",
     "request_timeout",
 ];

@@ -228,7 +228,7 @@ fn produce(
         .set("queue.buffering.max.ms", "20")
         .set("compression.codec", "lz4")
         .set("message.timeout.ms", "60000");
-    let given = config.kafka_client();
+    let given = config.kafka_client()?;
     for (name, value) in given.config_map() {
         client.set(name, value);
     }

@@ -21,6 +21,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     for (name, value, source) in config.describe() {
         log::debug!("{name} = {value} ({source})");
     }
+    for warning in config.warnings() {
+        log::warn!("{warning}");
+    }
     let shutdown = Arc::new(Shutdown::default());
     watch_signals(Arc::clone(&shutdown)).context("cannot watch signals")?;
     pipeline::run(config, &shutdown)

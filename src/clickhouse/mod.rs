@@ -40,7 +40,7 @@ pub use self::http::Heard;
 pub use self::insert::{InsertDone, InsertRequest, insert_settings};
 pub use self::key::Reread;
 pub use self::minutes::MinutesQuery;
-pub use self::options::{SinkOptions, SinkOptionsError};
+pub use self::options::{SinkOptions, SinkOptionsError, TlsFiles};
 pub use self::presence::{Evidence, PresenceQuery};
 pub use self::reach::reach;
 pub use self::retention::Retention;

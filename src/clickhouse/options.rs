@@ -1,6 +1,7 @@
 //! Where and how to reach ClickHouse.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where and how to reach ClickHouse, as `settings` checked it.
@@ -16,8 +17,21 @@ pub struct SinkOptions {
     pub user: Option<String>,
     /// Sent as `X-ClickHouse-Key`.
     pub password: Option<String>,
+    /// How TLS is made.
+    pub tls: TlsFiles,
     /// How long one request may take in all, from the name look-up to the last byte of the answer.
     pub request_timeout: Duration,
+}
+
+/// Files with PEM that are read for each request by TLS.
+#[derive(Debug, Clone, Default)]
+pub struct TlsFiles {
+    /// Authorities to trust, in place of the system's.
+    pub ca: Option<PathBuf>,
+    /// Our certificate, and those between it and its authority.
+    pub certificate: Option<PathBuf>,
+    /// Its key, without a passphrase.
+    pub key: Option<PathBuf>,
 }
 
 impl fmt::Debug for SinkOptions {
@@ -29,6 +43,7 @@ impl fmt::Debug for SinkOptions {
             .field("table", &self.table)
             .field("user", &self.user)
             .field("password", &self.password.as_ref().map(|_| "..."))
+            .field("tls", &self.tls)
             .field("request_timeout", &self.request_timeout)
             .finish()
     }
@@ -61,6 +76,7 @@ mod tests {
                     table: "http_log".into(),
                     user: None,
                     password: Some("secret".into()),
+                    tls: TlsFiles::default(),
                     request_timeout: Duration::from_secs(60),
                 }
             )

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::SinkError;
-use super::http::{Answer, Base, Exchange, HeaderValue, Heard, Sent, header};
+use super::http::{Answer, Base, Exchange, HeaderValue, Heard, Sent, Tls, header};
 use super::insert::{InsertDone, InsertRequest};
 use super::key::{Key, Reread};
 use super::options::{SinkOptions, SinkOptionsError};
@@ -23,6 +23,7 @@ pub struct Sink {
     table: String,
     user: Option<HeaderValue>,
     key: Key,
+    tls: Tls,
     timeout: Duration,
     /// Whether `Expect: 100-continue` is said: not any more once somebody answered 417 to it.
     expects: AtomicBool,
@@ -32,7 +33,7 @@ pub struct Sink {
 
 impl Sink {
     /// Nothing is sent. The options are checked settings; only whether a header can carry user and
-    /// password is seen here.
+    /// password, and whether the files of TLS can be used, is seen here.
     pub fn new(options: &SinkOptions) -> Result<Self, SinkOptionsError> {
         // ClickHouse takes a key without a user for the user `default`; so do we, openly.
         let default = options.password.as_ref().map(|_| "default");
@@ -43,6 +44,7 @@ impl Sink {
             table: options.table.clone(),
             user: header("clickhouse_user", user)?,
             key: Key::new(options.password.as_deref())?,
+            tls: Tls::new(&options.tls)?,
             timeout: options.request_timeout,
             expects: AtomicBool::new(true),
             heard: Mutex::new(None),
@@ -196,6 +198,7 @@ impl Sink {
             url,
             user: self.user.as_ref(),
             key: self.key.get(),
+            tls: self.tls.now(),
             timeout: self.timeout,
             expect: self.expects.load(Ordering::SeqCst),
             heard: &self.heard,
@@ -206,6 +209,7 @@ impl Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clickhouse::TlsFiles;
 
     fn options() -> SinkOptions {
         SinkOptions {
@@ -214,6 +218,7 @@ mod tests {
             table: "http_log".into(),
             user: None,
             password: Some("secret".into()),
+            tls: TlsFiles::default(),
             request_timeout: Duration::from_secs(60),
         }
     }
@@ -230,6 +235,11 @@ mod tests {
         f(
             |o| o.password = Some("a\n".into()),
             "clickhouse_password_file",
+        );
+        f(|o| o.tls.ca = Some("/no/such".into()), "clickhouse_ca_file");
+        f(
+            |o| o.tls.key = Some("/no/such".into()),
+            "clickhouse_key_file",
         );
     }
 }

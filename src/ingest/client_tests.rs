@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::thread;
 
 use crossbeam_channel::{Receiver, unbounded};
+use rdkafka::error::KafkaError;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 
@@ -88,6 +89,7 @@ impl World {
             group: "group",
             installation: "one",
             properties: &properties,
+            password_file: None,
         })
         .unwrap()
     }

@@ -17,6 +17,13 @@ use crate::record::Mark;
 /// How long the controller may take to tell the topic's id, without which work goes on.
 const TOPIC_ID_TIMEOUT: Duration = Duration::from_secs(2);
 
+impl Consumer {
+    fn new_probe(&self) -> Result<Probe, String> {
+        let config = self.recipe.config().map_err(|e| e.to_string())?;
+        Probe::new(&config, &self.topic)
+    }
+}
+
 impl Group for Consumer {
     fn commit(&self, offsets: &[OffsetCommit]) -> Result<(), CommitError> {
         let unanswered = |e: KafkaError| CommitError::Unanswered(e.to_string());
@@ -90,7 +97,8 @@ impl Group for Consumer {
         let mut probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
         let found = match &mut *probe {
             Some(probe) => probe.first_from(partition, offset),
-            None => Probe::new(&self.config, &self.topic)
+            None => self
+                .new_probe()
                 .and_then(|new| probe.insert(new).first_from(partition, offset)),
         };
         found.map_err(|words| {
@@ -101,7 +109,7 @@ impl Group for Consumer {
     }
 
     fn fresh_topic_id(&self) -> Result<Option<String>, GroupError> {
-        Probe::new(&self.config, &self.topic)
+        self.new_probe()
             .and_then(|new| ffi::topic_id(new.client(), &self.topic, TOPIC_ID_TIMEOUT))
             .map_err(|e| GroupError(format!("topic {}: {e}", self.topic)))
     }
@@ -111,7 +119,7 @@ impl Group for Consumer {
         let mut probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
         let probe = match &mut *probe {
             Some(probe) => probe,
-            None => probe.insert(Probe::new(&self.config, &self.topic).map_err(words)?),
+            None => probe.insert(self.new_probe().map_err(words)?),
         };
         probe
             .client()

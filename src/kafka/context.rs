@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Statistics, TopicPartitionList};
 
-use super::Watch;
+use super::fault::Fault;
+use super::{Watch, handshake};
 
 /// Target of what librdkafka itself says: of its words only the kind is compared, see `runtime::logging`.
 const SPEAKER: &str = "librdkafka";
@@ -27,21 +29,49 @@ pub struct Context {
     pub(super) rebalances: Mutex<VecDeque<Rebalance>>,
     /// Nobody polls any more: a revocation is answered here, or closing would wait for ever.
     pub(super) closing: AtomicBool,
-    /// Where the group's member tells what it sees, and of which topic.
-    watch: Option<(Arc<Watch>, String)>,
+    /// Where the group's member tells what it sees.
+    watched: Option<Watched>,
+}
+
+struct Watched {
+    watch: Arc<Watch>,
+    topic: String,
+    config: ClientConfig,
 }
 
 impl Context {
-    pub(super) fn watched(watch: &Arc<Watch>, topic: &str) -> Context {
+    pub(super) fn watched(watch: &Arc<Watch>, topic: &str, config: &ClientConfig) -> Context {
         Context {
-            watch: Some((Arc::clone(watch), topic.to_owned())),
+            watched: Some(Watched {
+                watch: Arc::clone(watch),
+                topic: topic.to_owned(),
+                config: config.clone(),
+            }),
             ..Context::default()
+        }
+    }
+}
+
+impl Watched {
+    /// A connection failed, as librdkafka says.
+    fn failed(&self, line: &str) {
+        let Some(fault) = Fault::of_line(line) else {
+            return;
+        };
+        if self.watch.met(&fault) {
+            let (watch, config) = (Arc::clone(&self.watch), self.config.clone());
+            let ask = move || watch.explained(&handshake::explain(fault, &config));
+            // Without a thread to ask, it is asked again later.
+            drop(thread::Builder::new().name("handshake".into()).spawn(ask));
         }
     }
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if let (Some(watched), "FAIL") = (&self.watched, facility) {
+            watched.failed(message);
+        }
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -65,16 +95,25 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        if let Some((watch, topic)) = &self.watch {
+        if let Some(Watched { watch, topic, .. }) = &self.watched {
             watch.told(&statistics, topic);
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if let Some((watch, _)) = &self.watch {
+        if let Some(Watched {
+            watch,
+            topic,
+            config,
+        }) = &self.watched
+        {
             let code = error.rdkafka_error_code();
             let is_all_down = code == Some(RDKafkaErrorCode::AllBrokersDown);
             watch.failed(is_all_down, &format!("{error}: {reason}"));
+            let group = config.get("group.id").unwrap_or_default();
+            if let Some(fault) = code.and_then(|code| Fault::of_code(code, topic, group)) {
+                watch.met(&fault);
+            }
         }
         log::warn!(target: SPEAKER, "{error}: {reason}");
     }

@@ -44,7 +44,7 @@ type Offsets = BTreeMap<i32, i64>;
 
 fn try_ask(options: &ConsumerOptions<'_>, timeout: Duration) -> Result<(Offsets, Offsets), String> {
     let words = |e: KafkaError| e.to_string();
-    let mut config = options.client_config();
+    let mut config = options.recipe().config().map_err(words)?;
     config.remove("group.instance.id");
     config.set("statistics.interval.ms", "0");
     // What cannot be reached is told once, by us.

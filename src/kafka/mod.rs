@@ -8,11 +8,14 @@
 mod asked;
 mod context;
 mod event;
+pub mod fault;
 mod fetched;
 mod ffi;
 pub mod group;
+mod handshake;
 mod options;
 mod probe;
+mod recipe;
 pub mod trial;
 mod watch;
 
@@ -22,15 +25,17 @@ use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, RebalanceProtocol};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::ownership::Start;
 pub use context::Context;
 pub use event::Event;
+use fault::Fault;
 pub use fetched::{Fetch, Fetched, Taken};
 pub use options::ConsumerOptions;
 use probe::Probe;
+use recipe::{Print, Recipe};
 pub use watch::{Seen, Watch};
 
 /// How long a question to the coordinator or a leader may take.
@@ -39,17 +44,26 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a leader may take to tell where a log ends, which is only shown.
 const ENDS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a client with renewed files may take to get in.
+const TRY_OUT: Duration = Duration::from_secs(5);
+const TELL_FAULTS: Duration = Duration::from_millis(200);
+
 /// Makes a client, which has not joined yet. A test lets it fail.
 type Make = fn(&ClientConfig, Context) -> Result<BaseConsumer<Context>, KafkaError>;
 
 /// A client to come, see [`Consumer::another`].
-pub struct Another(Arc<BaseConsumer<Context>>);
+pub struct Another {
+    client: Arc<BaseConsumer<Context>>,
+    print: Option<Print>,
+}
 
 /// A member of the consumer group. Shared by the thread that polls and the one that commits.
 pub struct Consumer {
     /// Replaced by [`Consumer::renew`] alone, which waits until nobody uses it.
     client: RwLock<Arc<BaseConsumer<Context>>>,
-    config: ClientConfig,
+    recipe: Recipe,
+    /// What the files held of which that client was made.
+    print: Mutex<Option<Print>>,
     make: Make,
     topic: String,
     /// Made when a record is asked for.
@@ -63,14 +77,17 @@ impl Consumer {
     /// # Errors
     /// If librdkafka refuses a property; an unreachable broker is no error here.
     pub fn subscribe(options: &ConsumerOptions<'_>) -> Result<Consumer, KafkaError> {
-        let config = options.client_config();
+        let recipe = options.recipe();
+        let print = Mutex::new(recipe.print());
+        let config = recipe.config()?;
         let watch = Arc::default();
         let client: BaseConsumer<Context> =
-            config.create_with_context(Context::watched(&watch, options.topic))?;
+            config.create_with_context(Context::watched(&watch, options.topic, &config))?;
         client.subscribe(&[options.topic])?;
         Ok(Consumer {
             client: RwLock::new(Arc::new(client)),
-            config,
+            recipe,
+            print,
             make: |config, context| config.create_with_context(context),
             topic: options.topic.to_owned(),
             probe: Mutex::default(),
@@ -91,13 +108,53 @@ impl Consumer {
     /// # Errors
     /// If librdkafka cannot make one.
     pub fn another(&self) -> Result<Another, KafkaError> {
-        let context = Context::watched(&self.watch, &self.topic);
-        Ok(Another(Arc::new((self.make)(&self.config, context)?)))
+        // Before they are read: a change in between is noticed then.
+        let print = self.recipe.print();
+        let config = self.recipe.config()?;
+        let context = Context::watched(&self.watch, &self.topic, &config);
+        let client = Arc::new((self.make)(&config, context)?);
+        Ok(Another { client, print })
+    }
+
+    /// Whether certificates, keys or the password are other ones than this client was made of.
+    pub fn files_changed(&self) -> bool {
+        let used = *self.print.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.recipe.print();
+        now.is_some() && now != used
+    }
+
+    /// Whether such a client gets in, asked before the one that is is given up for it.
+    ///
+    /// # Errors
+    /// In words, if the topic cannot be asked for.
+    pub fn try_out(&self, new: &Another) -> Result<(), String> {
+        self.watch.try_out();
+        let asked = new.client.fetch_metadata(Some(&self.topic), TRY_OUT);
+        // Its faults are told by events, of which a poll without time takes one.
+        for _ in 0..8 {
+            if new.client.poll(TELL_FAULTS).is_none() {
+                break;
+            }
+        }
+        let met = self.watch.tried();
+        let words = |e: KafkaError| met.as_ref().map_or(e.to_string(), ToString::to_string);
+        let metadata = asked.map_err(words)?;
+        let error = metadata.topics().first().and_then(|t| t.error());
+        error.map_or(Ok(()), |e| Err(words(KafkaError::MetadataFetch(e.into()))))
     }
 
     /// What is known of the brokers.
     pub fn seen(&self) -> Seen {
         self.watch.seen()
+    }
+
+    /// A partition that is held could not be read, by this code.
+    pub fn read_failed(&self, code: RDKafkaErrorCode) {
+        if code == RDKafkaErrorCode::TopicAuthorizationFailed
+            && let Some(fault) = Fault::of_code(code, &self.topic, "")
+        {
+            self.watch.denied(&fault);
+        }
     }
 
     /// Asks where the logs of these partitions end, which the client does not hear while it reads none of
@@ -127,7 +184,7 @@ impl Consumer {
     /// # Errors
     /// If the new client cannot join. To be called again with another.
     pub fn renew(&self, new: Another, fetched: &mut Fetched) -> Result<(), KafkaError> {
-        let Another(new) = new;
+        let Another { client: new, print } = new;
         *fetched = Fetched::new(Arc::clone(&new));
         let mut client = self.client.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *client, new);
@@ -135,6 +192,7 @@ impl Consumer {
         context.closing.store(true, Ordering::SeqCst);
         // Closed before the new one joins: of two members with one `group.instance.id` one is fenced.
         drop(old);
+        *self.print.lock().unwrap_or_else(PoisonError::into_inner) = print;
         client.subscribe(&[&self.topic])
     }
 

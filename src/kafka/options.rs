@@ -1,9 +1,11 @@
 //! How the consumer is configured: what the promise rests on is set here.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
+use super::recipe::Recipe;
 use super::watch;
 
 /// Settings of the consumer.
@@ -18,11 +20,17 @@ pub struct ConsumerOptions<'a> {
     pub installation: &'a str,
     /// librdkafka properties of the user, over ours.
     pub properties: &'a BTreeMap<String, String>,
+    /// A file whose first line is the password.
+    pub password_file: Option<&'a Path>,
 }
 
 impl ConsumerOptions<'_> {
-    /// The client's configuration; `check` makes a client of the same.
-    pub fn client_config(&self) -> ClientConfig {
+    /// What clients are made of; `check` makes one of the same.
+    pub fn recipe(&self) -> Recipe {
+        Recipe::new(self.client_config(), self.password_file.map(PathBuf::from))
+    }
+
+    fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("client.id", "anonymizer")

@@ -9,7 +9,8 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::ConsumerOptions;
+use super::fault::{Fault, Reason};
+use super::{ConsumerOptions, handshake};
 
 /// How long one question may take; faults are heard of in between.
 const ASK: Duration = Duration::from_secs(1);
@@ -23,32 +24,9 @@ pub enum Unusable {
     /// librdkafka makes no client of these settings.
     #[error("no Kafka client can be made of these settings: {0}")]
     Client(String),
-    /// The user or password.
-    #[error(
-        "{brokers} refuses the user or password (SASL): {words}; see sasl.* in kafka_properties"
-    )]
-    Password {
-        /// Who.
-        brokers: String,
-        /// librdkafka's words.
-        words: String,
-    },
-    /// TLS.
-    #[error("no TLS with {brokers}: {words}; see security.protocol and ssl.* in kafka_properties")]
-    Tls {
-        /// With whom.
-        brokers: String,
-        /// librdkafka's words.
-        words: String,
-    },
-    /// No name leads anywhere.
-    #[error("no broker of {brokers} can be found by its name: {words}; set kafka_brokers")]
-    Name {
-        /// The names.
-        brokers: String,
-        /// librdkafka's words.
-        words: String,
-    },
+    /// One of the faults that have a remedy.
+    #[error("{0}; {remedy}", remedy = .0.reason.remedy())]
+    Fault(Fault),
     /// Nothing.
     #[error("{brokers} does not answer within {seconds} s{words}; set kafka_brokers")]
     Silent {
@@ -59,12 +37,6 @@ pub enum Unusable {
         /// librdkafka's words behind a colon, if it has any.
         words: String,
     },
-    /// There is none.
-    #[error("there is no topic {0}; create it, or set kafka_topic")]
-    NoTopic(String),
-    /// It is somebody else's.
-    #[error("the user may not read the topic {0}: it lacks the right to DESCRIBE and READ it")]
-    Forbidden(String),
     /// Another fault of the topic.
     #[error("topic {topic}: {words}")]
     Topic {
@@ -78,14 +50,17 @@ pub enum Unusable {
 /// Notes down what librdkafka says.
 #[derive(Default)]
 struct Heard {
-    codes: Mutex<Vec<RDKafkaErrorCode>>,
-    /// The last line on a connection that failed.
+    /// What was met last, and the last line on a connection that failed.
+    fault: Mutex<Option<Fault>>,
     words: Mutex<Option<String>>,
 }
 
 impl ClientContext for Heard {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         if matches!(facility, "FAIL" | "ERROR") {
+            if let Some(fault) = Fault::of_line(message) {
+                *lock(&self.fault) = Some(fault);
+            }
             // `[thrd:...]: host:port/bootstrap: what happened`
             let words = message
                 .rsplit_once("]: ")
@@ -94,14 +69,7 @@ impl ClientContext for Heard {
         }
     }
 
-    fn error(&self, error: KafkaError, _: &str) {
-        if let Some(code) = error.rdkafka_error_code() {
-            let mut codes = lock(&self.codes);
-            if !codes.contains(&code) {
-                codes.push(code);
-            }
-        }
-    }
+    fn error(&self, _: KafkaError, _: &str) {}
 }
 
 impl ConsumerContext for Heard {}
@@ -116,9 +84,10 @@ fn lock<T>(what: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// [`Unusable`].
 pub fn partitions(options: &ConsumerOptions<'_>, within: Duration) -> Result<usize, Unusable> {
     // The client that `run` would have.
-    let client: BaseConsumer<Heard> = options
-        .client_config()
-        .set("statistics.interval.ms", "0")
+    let config = options.recipe().config();
+    let mut config = config.map_err(|e| Unusable::Client(e.to_string()))?;
+    config.set("statistics.interval.ms", "0");
+    let client: BaseConsumer<Heard> = config
         .create_with_context(Heard::default())
         .map_err(|e| Unusable::Client(e.to_string()))?;
     let began = Instant::now();
@@ -129,64 +98,48 @@ pub fn partitions(options: &ConsumerOptions<'_>, within: Duration) -> Result<usi
         if let Ok(metadata) = &asked
             && let Some(topic) = metadata.topics().first()
         {
-            match topic.error().map(RDKafkaErrorCode::from) {
-                None if !topic.partitions().is_empty() => return Ok(topic.partitions().len()),
-                Some(
-                    RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
-                ) => {
-                    return Err(Unusable::NoTopic(options.topic.to_owned()));
-                }
-                Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                    return Err(Unusable::Forbidden(options.topic.to_owned()));
-                }
-                code => last = Some(code),
+            let code = topic.error().map(RDKafkaErrorCode::from);
+            if code.is_none() && !topic.partitions().is_empty() {
+                return Ok(topic.partitions().len());
             }
+            if let Some(fault) = code.and_then(|c| Fault::of_code(c, options.topic, options.group))
+            {
+                return Err(Unusable::Fault(fault));
+            }
+            last = Some(code);
         }
         // A fault is told by an event, which somebody must take.
-        while let Some(event) = client.poll(Duration::ZERO) {
-            if let Err(e) = event {
-                client.context().error(e, "");
-            }
-        }
-        let heard = |code| lock(&client.context().codes).contains(&code);
-        let brokers = options.brokers.to_owned();
-        let words = lock(&client.context().words).clone();
-        let said = words.clone().unwrap_or_default();
+        while client.poll(Duration::ZERO).is_some() {}
+        let fault = lock(&client.context().fault).clone();
         let settled = began.elapsed() >= SETTLED.min(within);
-        if settled && heard(RDKafkaErrorCode::Authentication) {
-            return Err(Unusable::Password {
-                brokers,
-                words: said,
-            });
-        }
-        // A broker that has no TLS hangs up.
-        if settled && (heard(RDKafkaErrorCode::SSL) || said.contains("SSL_HANDSHAKE")) {
-            return Err(Unusable::Tls {
-                brokers,
-                words: said,
-            });
+        if let Some(fault) = fault.filter(|f| settled && f.reason.needs_a_person()) {
+            let fault = match fault.reason {
+                Reason::Certificate => handshake::explain(fault, &config),
+                _ => fault,
+            };
+            return Err(Unusable::Fault(fault));
         }
         if began.elapsed() < within {
             continue;
         }
         let topic = options.topic.to_owned();
-        return Err(match last {
-            Some(Some(code)) => Unusable::Topic {
+        let fault = lock(&client.context().fault).clone();
+        return Err(match (last, fault) {
+            (Some(Some(code)), _) => Unusable::Topic {
                 topic,
                 words: code.to_string(),
             },
-            Some(None) => Unusable::Topic {
+            (Some(None), _) => Unusable::Topic {
                 topic,
                 words: "it has no partitions".to_owned(),
             },
-            None if heard(RDKafkaErrorCode::Resolve) => Unusable::Name {
-                brokers,
-                words: said,
-            },
-            None => Unusable::Silent {
-                brokers,
+            (None, Some(fault)) => Unusable::Fault(fault),
+            (None, None) => Unusable::Silent {
+                brokers: options.brokers.to_owned(),
                 seconds: within.as_secs(),
-                words: words.map_or(String::new(), |words| format!(": {words}")),
+                words: lock(&client.context().words)
+                    .as_ref()
+                    .map_or(String::new(), |words| format!(": {words}")),
             },
         });
     }

@@ -7,11 +7,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rdkafka::Statistics;
 use serde::{Deserialize, Serialize};
 
+use super::fault::{Fault, Reason};
 use crate::runtime::clock::now_ms;
 use crate::runtime::conditions::Trouble;
 
 /// How often librdkafka tells, ms. With hundreds of partitions it is a megabyte of JSON.
 pub(super) const EVERY_MS: &str = "5000";
+
+/// A fault that was not met again for so long is over, if there are brokers and a group: librdkafka tells of
+/// the same one every 30 s.
+const OVER_MS: u64 = 40_000;
+/// The same of a member of the group, which needs nothing more.
+const OVER_AS_MEMBER_MS: u64 = 15_000;
+
+/// How often it is asked why a certificate is refused.
+const EXPLAIN_EVERY_MS: u64 = 60_000;
 
 /// Kafka as the client sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +35,8 @@ pub struct Seen {
     pub joined: bool,
     /// Why it is not, since the client was told that a broker is connected.
     pub outside: Option<Trouble>,
+    /// Why Kafka does not let us in; its kind is the word of a [`Reason`].
+    pub fault: Option<Trouble>,
     /// The offset after the last record of each partition held, where it is known.
     pub ends: BTreeMap<i32, i64>,
     /// Partitions held whose leader is not connected, or which have none.
@@ -42,8 +54,25 @@ struct Inner {
     last_error: Option<String>,
     /// When a broker was connected last.
     up_ms: Option<u64>,
+    fault: Option<Noted>,
+    /// When it was asked last why a certificate is refused.
+    explained_ms: Option<u64>,
+    /// A client is being tried out, and what it met.
+    trying: Option<Option<Fault>>,
+    /// Messages that the client has got so far, of the partitions held.
+    received: i64,
     /// Partitions that are paused, whose ends were asked for: what the client knows of them is old.
     asked: BTreeSet<i32>,
+}
+
+/// A fault, as it was met last.
+#[derive(Debug)]
+struct Noted {
+    fault: Fault,
+    trouble: Trouble,
+    last_ms: u64,
+    /// It was met by a member of the group that reads; how many messages had come until then.
+    reading: Option<i64>,
 }
 
 impl Watch {
@@ -61,6 +90,55 @@ impl Watch {
         if let Some(down) = &mut inner.seen.down {
             down.times += 1;
         }
+    }
+
+    /// A fault was met. Returns whether to ask why, see [`Watch::explained`].
+    pub(super) fn met(&self, fault: &Fault) -> bool {
+        let now = now_ms();
+        let mut inner = self.lock();
+        if let Some(tried) = &mut inner.trying {
+            *tried = Some(fault.clone());
+            return false;
+        }
+        // By these settings a broker let us in before: it has other reasons.
+        if fault.reason.is_a_guess() && inner.up_ms.is_some() {
+            return false;
+        }
+        let asks = fault.reason == Reason::Certificate
+            && inner
+                .explained_ms
+                .is_none_or(|at| now >= at + EXPLAIN_EVERY_MS);
+        if asks {
+            inner.explained_ms = Some(now);
+        }
+        inner.note(fault, None, now, !asks);
+        inner.show();
+        asks
+    }
+
+    /// What is met from now on is another client's.
+    pub(super) fn try_out(&self) {
+        self.lock().trying = Some(None);
+    }
+
+    /// What that one met. It is over.
+    pub(super) fn tried(&self) -> Option<Fault> {
+        self.lock().trying.take().flatten()
+    }
+
+    /// Why a certificate was refused.
+    pub(super) fn explained(&self, fault: &Fault) {
+        let mut inner = self.lock();
+        inner.note(fault, None, now_ms(), true);
+        inner.show();
+    }
+
+    /// A partition that is held may not be read any more.
+    pub(super) fn denied(&self, fault: &Fault) {
+        let mut inner = self.lock();
+        let received = inner.received;
+        inner.note(fault, Some(received), now_ms(), true);
+        inner.show();
     }
 
     /// librdkafka tells.
@@ -106,6 +184,9 @@ impl Watch {
             .into_iter()
             .flatten()
             .filter(|(p, of)| **p >= 0 && of.desired);
+        inner.received = held.clone().map(|(_, of)| of.rxmsgs as i64).sum();
+        inner.forget(!up.is_empty(), now);
+        inner.show();
         inner.seen.without_leader.clear();
         for (partition, of) in held {
             if of.hi_offset >= 0 && !inner.asked.contains(partition) {
@@ -132,13 +213,76 @@ impl Watch {
     /// Partitions were let go: what is known of them grows old.
     pub(super) fn let_go(&self, partitions: &[i32]) {
         self.resumed(partitions);
-        let seen = &mut self.lock().seen;
+        let mut inner = self.lock();
+        inner.fault.take_if(|noted| noted.reading.is_some());
+        inner.show();
+        let seen = &mut inner.seen;
         seen.ends.retain(|p, _| !partitions.contains(p));
         seen.without_leader.retain(|p| !partitions.contains(p));
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Notes a fault, and tells of it in the log if it is another one than before.
+    fn note(&mut self, fault: &Fault, reading: Option<i64>, now: u64, tells: bool) {
+        let before = self.fault.take();
+        // librdkafka goes on saying that a certificate is refused, and we know why.
+        let known = before
+            .as_ref()
+            .filter(|b| fault.reason == Reason::Certificate && b.fault.is_of_a_certificate());
+        let fault = known.map_or(fault, |b| &b.fault).clone();
+        let word = fault.reason.word();
+        let is_another = before
+            .as_ref()
+            .is_none_or(|b| b.fault.reason != fault.reason);
+        let mut trouble = match before {
+            Some(b)
+                if !is_another || b.fault.is_of_a_certificate() && fault.is_of_a_certificate() =>
+            {
+                b.trouble
+            }
+            _ => Trouble {
+                times: 0,
+                since_ms: now,
+                ..Trouble::new(word, "")
+            },
+        };
+        trouble.times += 1;
+        (trouble.kind, trouble.words) = (word.to_owned(), fault.to_string());
+        if tells && (is_another || trouble.times == 1) && fault.reason.needs_a_person() {
+            log::error!("kafka: {fault}; {}", fault.reason.remedy());
+        }
+        self.fault = Some(Noted {
+            fault,
+            trouble,
+            last_ms: now,
+            reading,
+        });
+    }
+
+    /// Drops a fault that is over.
+    fn forget(&mut self, is_up: bool, now: u64) {
+        let (joined, received) = (self.seen.joined, self.received);
+        self.fault.take_if(|noted| {
+            let quiet = now.saturating_sub(noted.last_ms);
+            match noted.reading {
+                Some(before) => received > before,
+                None if is_up && joined => quiet >= OVER_AS_MEMBER_MS,
+                None => is_up && quiet >= OVER_MS && !noted.fault.reason.is_of_the_topic_or_group(),
+            }
+        });
+    }
+
+    /// Shows the fault, unless it keeps nobody from reading: one broker of several, or a moment ago.
+    fn show(&mut self) {
+        let is_out = self.seen.down.is_some() || !self.seen.joined;
+        let noted = self.fault.as_ref();
+        let shown = noted.filter(|noted| is_out || noted.reading.is_some());
+        self.seen.fault = shown.map(|noted| noted.trouble.clone());
     }
 }
 

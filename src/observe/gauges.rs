@@ -15,6 +15,9 @@ pub(super) fn set(stats: &Stats, s: &Status) {
     let found = s.verdict.findings.iter();
     state.finding.set(found.map(|f| f.what.text()));
     state.hold.set(s.flush.hold_kind.as_deref());
+    state
+        .kafka_fault
+        .set(s.kafka.fault.as_ref().map(|t| t.kind.as_str()));
     let partitions = s.kafka.partitions.iter();
     let unread = partitions.filter_map(|p| Some((p.partition, p.unread? as i64)));
     state.kafka_lag.set(unread);

@@ -47,6 +47,8 @@ words! {
     HeldRows = "held-rows",
     /// Inserts are held.
     Hold = "hold",
+    /// A broker answers, and does not let it read.
+    KafkaAccess = "kafka-access",
     /// A client is needed that cannot be made.
     KafkaClient = "kafka-client",
     /// No broker answers.

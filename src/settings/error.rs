@@ -11,6 +11,8 @@ pub enum Origin {
     Environment(String),
     /// The JSON file at this path.
     File(PathBuf),
+    /// A credential of systemd, at this path.
+    Credential(PathBuf),
     /// Nobody said anything.
     Default,
 }
@@ -21,6 +23,7 @@ impl fmt::Display for Origin {
             Origin::Flag(name) => write!(f, "flag {name}"),
             Origin::Environment(name) => write!(f, "environment variable {name}"),
             Origin::File(path) => write!(f, "file {}", path.display()),
+            Origin::Credential(path) => write!(f, "credential {}", path.display()),
             Origin::Default => f.write_str("default"),
         }
     }
@@ -98,9 +101,27 @@ pub enum ConfigError {
         /// The place and the fault.
         cause: serde_json::Error,
     },
+    /// A secret on the command line.
+    #[error(
+        "kafka_properties: {property} on the command line is shown to everybody on this machine (ps); give it \
+         by {by}the environment or the settings file"
+    )]
+    SecretFlag {
+        /// The property's name.
+        property: String,
+        /// A setting for it, with a comma behind.
+        by: &'static str,
+    },
+    /// The password for Kafka twice.
+    #[error(
+        "kafka_properties: sasl.password is given, and kafka_password_file, too; give one of them"
+    )]
+    TwoPasswords,
     /// The password file cannot be used.
-    #[error("clickhouse_password_file: cannot use {}: {reason}", path.display())]
+    #[error("{setting}: cannot use {}: {reason}", path.display())]
     PasswordFile {
+        /// The setting that names it.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.

@@ -25,7 +25,12 @@ pub use file::{example, schema};
 pub use flags::{names, reference, show};
 
 use std::{
-    collections::BTreeMap, ffi::OsString, fmt, fs, net::SocketAddr, path::PathBuf, time::Duration,
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::clickhouse::AllowedDuplicates;
@@ -69,6 +74,8 @@ macro_rules! settings {
             pub kafka_properties: BTreeMap<String, String>,
             /// Name, value and source of each setting; secrets are already covered.
             shown: Vec<(String, String, String)>,
+            /// What is not wrong, and better otherwise.
+            warnings: Vec<String>,
         }
 
         static TABLE: &[Setting] = &[$(Setting {
@@ -89,7 +96,9 @@ macro_rules! settings {
                     $($name: raw.parse(stringify!($name), $parse)?,)*
                     kafka_properties: properties::check(raw.properties())?,
                     shown: raw.shown(),
-                })
+                    warnings: raw.warnings(),
+                }
+                .with_one_password()?)
             }
         }
     };
@@ -104,6 +113,8 @@ settings! {
         "GROUP", "anonymizer", "Consumer group; the committed offsets belong to it";
     kafka_start: KafkaStart = "earliest", parse::kafka_start,
         "WHERE", "earliest", "Where to begin in a partition without any offset, here or in Kafka";
+    kafka_password_file: Option<PathBuf> = "", parse::optional_path,
+        "FILE", "/run/secrets/kafka", "File whose first line is the password for Kafka (sasl.password)";
     data_dir: PathBuf = "./data", parse::path,
         "DIR", "/var/lib/anonymizer", "Directory of the queue; one process owns it";
     clickhouse_url: String = "http://localhost:8124", parse::url,
@@ -116,6 +127,12 @@ settings! {
         "USER", "anonymizer", "User to insert as; without one, the server's default user";
     clickhouse_password_file: Option<PathBuf> = "", parse::optional_path,
         "FILE", "/run/secrets/clickhouse", "File whose first line is that user's password";
+    clickhouse_ca_file: Option<PathBuf> = "", parse::optional_path,
+        "FILE", "/etc/anonymizer/ca.pem", "Authorities (PEM) to trust for https, in place of the system's";
+    clickhouse_certificate_file: Option<PathBuf> = "", parse::optional_path,
+        "FILE", "/etc/anonymizer/client.pem", "Our certificate (PEM) for an https server that asks for one";
+    clickhouse_key_file: Option<PathBuf> = "", parse::optional_path,
+        "FILE", "/etc/anonymizer/client.key", "The key (PEM) of that certificate, without a passphrase";
     flush_interval: Duration = "63s", parse::time(Duration::from_secs(1), DAY),
         "TIME", "63s", "Smallest time between the starts of two requests; nginx's 1r/m passes one in 62.5 s";
     request_timeout: Duration = "2m", parse::time(Duration::from_secs(1), HOUR),
@@ -227,15 +244,36 @@ impl Config {
         self.shown.clone()
     }
 
-    /// A librdkafka configuration with the brokers and all `kafka_properties` in it.
+    /// What is not wrong, and better otherwise, in words for a person.
     #[must_use]
-    pub fn kafka_client(&self) -> rdkafka::ClientConfig {
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// A password in a file and one beside it would leave open which holds.
+    fn with_one_password(self) -> Result<Self, ConfigError> {
+        match &self.kafka_password_file {
+            Some(_) if self.kafka_properties.contains_key("sasl.password") => {
+                Err(ConfigError::TwoPasswords)
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// A librdkafka configuration with the brokers, all `kafka_properties` and the password in it.
+    ///
+    /// # Errors
+    /// [`ConfigError::PasswordFile`].
+    pub fn kafka_client(&self) -> Result<rdkafka::ClientConfig, ConfigError> {
         let mut client = rdkafka::ClientConfig::new();
         for (name, value) in &self.kafka_properties {
             client.set(name, value);
         }
         client.set("bootstrap.servers", &self.kafka_brokers);
-        client
+        if let Some(path) = &self.kafka_password_file {
+            client.set("sasl.password", password("kafka_password_file", path)?);
+        }
+        Ok(client)
     }
 
     /// Reads the password: the first line of `clickhouse_password_file`; `None` without such a file.
@@ -244,18 +282,23 @@ impl Config {
     /// # Errors
     /// [`ConfigError::PasswordFile`] if the file cannot be read or its first line is empty.
     pub fn clickhouse_password(&self) -> Result<Option<String>, ConfigError> {
-        let Some(path) = &self.clickhouse_password_file else {
-            return Ok(None);
-        };
-        let error = |reason: String| ConfigError::PasswordFile {
-            path: path.clone(),
-            reason,
-        };
-        let text = fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
-        match text.lines().next() {
-            Some(line) if !line.is_empty() => Ok(Some(line.to_string())),
-            _ => Err(error("its first line is empty".into())),
-        }
+        let path = self.clickhouse_password_file.as_ref();
+        path.map(|path| password("clickhouse_password_file", path))
+            .transpose()
+    }
+}
+
+/// The first line of a file.
+fn password(setting: &'static str, path: &Path) -> Result<String, ConfigError> {
+    let error = |reason: String| ConfigError::PasswordFile {
+        setting,
+        path: path.to_owned(),
+        reason,
+    };
+    let text = fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(line.to_string()),
+        _ => Err(error("its first line is empty".into())),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What each part is told, from the settings.
 
-use crate::clickhouse::{Sink, SinkOptions};
+use crate::clickhouse::{Sink, SinkOptions, TlsFiles};
 use crate::flush::FlushOptions;
 use crate::kafka::ConsumerOptions;
 use crate::ownership::StartAt;
@@ -17,6 +17,7 @@ impl Config {
             group: &self.kafka_group,
             installation,
             properties: &self.kafka_properties,
+            password_file: self.kafka_password_file.as_deref(),
         }
     }
 
@@ -50,6 +51,11 @@ impl Config {
             table: self.clickhouse_table.clone(),
             user: self.clickhouse_user.clone(),
             password: self.clickhouse_password()?,
+            tls: TlsFiles {
+                ca: self.clickhouse_ca_file.clone(),
+                certificate: self.clickhouse_certificate_file.clone(),
+                key: self.clickhouse_key_file.clone(),
+            },
             request_timeout: self.request_timeout,
         })?;
         if self.clickhouse_password_file.is_none() {

@@ -41,6 +41,23 @@ pub(super) fn is_secret(property: &str) -> bool {
     WORDS.iter().any(|word| property.contains(word))
 }
 
+/// Properties that are secrets themselves, or hold one.
+const SECRETS: [&str; 8] = [
+    "sasl.password",
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+    "sasl.oauthbearer.assertion.private.key.pem",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.config",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.password",
+];
+
+/// Whether nobody else may see a property's value. [`is_secret`] covers more: names that may be slips.
+pub(super) fn holds_a_secret(property: &str) -> bool {
+    SECRETS.contains(&resolve(property).unwrap_or(property))
+}
+
 /// Splits `name=value`; the value may hold more of `=`.
 pub(super) fn split(text: &str) -> Option<(String, String)> {
     let (name, value) = text.split_once('=')?;

@@ -1,5 +1,6 @@
 //! Gathers the flags, the environment and the file into one raw value a setting.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::{collections::BTreeMap, ffi::OsString, fmt, fs, path::Path, path::PathBuf};
 
 use serde::de;
@@ -34,7 +35,12 @@ pub(super) struct Raw {
     values: BTreeMap<&'static str, Given>,
     /// With the name that was typed; the key is librdkafka's own for it, if there is one.
     properties: BTreeMap<String, (String, Given)>,
+    /// The settings files that everybody on this machine may read.
+    open_files: Vec<PathBuf>,
 }
+
+/// What systemd names the directory of a service's credentials by.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 impl Raw {
     /// Reads all sources, weakest first, each overwriting the one before.
@@ -46,9 +52,18 @@ impl Raw {
         for setting in TABLE {
             raw.set(setting.name, setting.default.into(), &Origin::Default);
         }
+        let mut credentials = None;
+        let environment = environment.into_iter().inspect(|(name, value)| {
+            if *name == *CREDENTIALS {
+                credentials = Some(PathBuf::from(value));
+            }
+        });
         let variables = known_variables(environment)?;
         if let Some(path) = variables.get(DEFAULTS) {
             raw.add_file(Path::new(path), Origin::Environment(DEFAULTS.into()))?;
+        }
+        if let Some(dir) = credentials {
+            raw.add_credentials(&dir);
         }
         let config = env_name("config");
         let from_flag = settings
@@ -79,9 +94,61 @@ impl Raw {
                 Some(property) => Ok(vec![property]),
                 None => Err("is not name=value".to_string()),
             };
+            raw.refuse_secret(name, value)?;
             raw.add(name, value, &Origin::Flag(flag_name(name)), one)?;
         }
         Ok(raw)
+    }
+
+    /// Takes the credentials that are named as settings: `clickhouse_password` is a file for
+    /// `clickhouse_password_file`.
+    fn add_credentials(&mut self, dir: &Path) {
+        for setting in TABLE {
+            let Some(name) = setting.name.strip_suffix("_file") else {
+                continue;
+            };
+            let path = dir.join(name);
+            if path.is_file() {
+                let value = path.to_string_lossy().into_owned();
+                self.set(setting.name, value, &Origin::Credential(path));
+            }
+        }
+    }
+
+    /// Refuses a secret in a flag, which everybody sees.
+    fn refuse_secret(&self, name: &str, value: &str) -> Result<(), ConfigError> {
+        let property = properties::split(value).filter(|_| name == properties::NAME);
+        match property {
+            Some((property, _)) if properties::holds_a_secret(&property) => {
+                let is_password = properties::resolve(&property) == Some("sasl.password");
+                Err(ConfigError::SecretFlag {
+                    property,
+                    by: match is_password {
+                        true => "kafka_password_file, ",
+                        false => "",
+                    },
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is better otherwise.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let told = self.open_files.iter().filter_map(|path| {
+            let is_here =
+                |given: &Given| matches!(&given.origin, Origin::File(file) if file == path);
+            let mut all = self.properties.values();
+            let secret = |(name, given): &&(String, Given)| {
+                is_here(given) && properties::holds_a_secret(name)
+            };
+            let (name, _) = all.find(secret)?;
+            Some(format!(
+                "{} holds a secret ({name}), and everybody on this machine may read it; chmod o-r it",
+                path.display()
+            ))
+        });
+        told.collect()
     }
 
     /// Takes a text from the command line or the environment.
@@ -111,6 +178,8 @@ impl Raw {
             origin: Box::new(named_by),
             cause,
         })?;
+        let is_open = fs::metadata(path).is_ok_and(|m| m.mode() & 0o004 != 0);
+        self.open_files.extend(is_open.then(|| path.to_owned()));
         let keys = keys(text).map_err(|cause| ConfigError::Json {
             path: path.into(),
             cause,

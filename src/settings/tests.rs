@@ -241,7 +241,7 @@ fn kafka_properties_are_gathered_one_by_one() {
         c.kafka_properties,
         expected.map(|(k, v)| (k.into(), v.into())).into()
     );
-    let client = c.kafka_client();
+    let client = c.kafka_client().unwrap();
     assert_eq!(client.get("bootstrap.servers"), Some("localhost:9092"));
     assert_eq!(client.get("fetch.min.bytes"), Some("9"));
     // No secret in anything that is shown.

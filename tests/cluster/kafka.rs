@@ -1,14 +1,11 @@
 //! Real brokers of their own, each through `ops/stack`, and what operators and accidents do to them.
 
-use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cut::cut;
-use crate::support::kafka::{GROUP, Kafka, TOPIC};
+use crate::support::kafka::{GROUP, Kafka, TOPIC, wait};
 use crate::support::stack::{Stack, free_port};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -312,17 +309,5 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(200));
-    }
-}
-
-/// rdkafka's admin calls are futures; there is no runtime here, and need be none.
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(out) = future.as_mut().poll(&mut context) {
-            return out;
-        }
-        thread::sleep(Duration::from_millis(5));
     }
 }

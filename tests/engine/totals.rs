@@ -47,6 +47,7 @@ impl Engine {
             table: "http_log".into(),
             user: None,
             password: None,
+            tls: Default::default(),
             request_timeout: crate::PATIENCE,
         };
         Engine {

@@ -267,6 +267,7 @@ impl World {
             table: "http_log".into(),
             user: None,
             password: None,
+            tls: Default::default(),
             request_timeout: REQUEST,
         };
         let flush = FlushOptions {
@@ -279,6 +280,7 @@ impl World {
             packed_format: PackedFormat::RowBinary,
             create_tables: true,
             allow_duplicates: AllowedDuplicates::Tables(Vec::new()),
+            tls: Default::default(),
             request_timeout: REQUEST,
             keep_delivered: Duration::ZERO,
         };

@@ -104,7 +104,8 @@ fn beside_a_live_instance_it_says_whose_settings_clickhouse_was_asked_with() {
     );
 
     w.setup.set("--kafka-group", "other");
-    w.setup.add("--kafka-properties", "sasl.password=hunter2");
+    w.setup
+        .env("ANONYMIZER_KAFKA_PROPERTIES", "sasl.password=hunter2");
     let (well, said) = checked(&w, &["--clickhouse"]);
     assert!(well, "{said}");
     assert!(
@@ -178,7 +179,7 @@ fn a_broker_without_tls_is_named() {
 }
 
 /// A broker that answers each connection with `f`; lives as long as the process.
-fn broker(f: fn(TcpStream)) -> String {
+pub fn broker(f: fn(TcpStream)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
@@ -205,7 +206,7 @@ fn a_broker_that_does_not_answer_is_waited_for_no_longer_than_ten_seconds() {
 
 /// Kafka's protocol, as far as a password goes: every one is wrong.
 #[expect(clippy::big_endian_bytes, reason = "so has Kafka's protocol them")]
-fn refuse_passwords(mut stream: TcpStream) {
+pub fn refuse_passwords(mut stream: TcpStream) {
     let mut len = [0; 4];
     while stream.read_exact(&mut len).is_ok() {
         let mut request = vec![0; u32::from_be_bytes(len) as usize];
@@ -245,10 +246,11 @@ fn a_wrong_password_of_kafka_is_named_and_not_shown() {
         "security.protocol=sasl_plaintext",
         "sasl.mechanisms=PLAIN",
         "sasl.username=u",
-        "sasl.password=hunter2",
     ] {
         w.setup.add("--kafka-properties", property);
     }
+    w.setup
+        .env("ANONYMIZER_KAFKA_PROPERTIES", "sasl.password=hunter2");
     let (well, said) = checked(&w, &[]);
     assert!(!well, "{said}");
     assert!(

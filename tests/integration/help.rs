@@ -233,7 +233,9 @@ fn the_help_of_a_command_shows_the_settings_that_its_source_reads_and_no_other()
         }
         let mut read = &named(source, "config.") & &every;
         if source.contains("config.kafka_client()") {
-            read.extend(["kafka_brokers", "kafka_properties"].map(str::to_owned));
+            read.extend(
+                ["kafka_brokers", "kafka_password_file", "kafka_properties"].map(str::to_owned),
+            );
         }
         for method in ["sink", "consumer_options", "bounds"] {
             if source.contains(&format!("config.{method}(")) {
@@ -323,6 +325,10 @@ fn typical_slips_are_told_in_the_words_that_are_kept() {
         (&["run", "--http-listen", "localhost:9464"], of_none),
         (&["run", "--kafka-properties", "acks=0"], of_none),
         (&["run", "--kafka-properties", "sasl.password"], of_none),
+        (
+            &["run", "--kafka-properties", "sasl.password=s3cret"],
+            of_none,
+        ),
         (&["status"], &[("ANONYMIZER_FLUSH_INTERVALL", "1s")]),
         (&["status"], &[("ANONYMIZER_NO_CREATE_TABLES", "maybe")]),
         (&["status", "--config", "none.json"], of_none),

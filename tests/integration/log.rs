@@ -159,12 +159,10 @@ fn no_level_of_the_log_shows_a_secret() {
         w.setup.set("--clickhouse-user", "writer");
         w.setup
             .set("--clickhouse-password-file", file.to_str().unwrap());
-        for property in [
-            format!("sasl.password={KAFKA}"),
-            format!("ssl.key.password={KEY}"),
-        ] {
-            w.setup.add("--kafka-properties", &property);
-        }
+        w.setup.env(
+            "ANONYMIZER_KAFKA_PROPERTIES",
+            &format!("sasl.password={KAFKA},ssl.key.password={KEY}"),
+        );
         let mut program = w.setup.run();
         w.stores(1, 1000);
         let head = w.clickhouse.requests().pop().unwrap().head;

@@ -32,6 +32,7 @@ const OTHERS: &[&str] = &[
     // Metrics.
     "flush_interval_seconds",
     "kafka_clients_failed",
+    "kafka_fault",
     "kafka_lag",
     "kafka_to_queue_seconds",
     "min_free_disk_bytes",

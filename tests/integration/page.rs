@@ -79,11 +79,11 @@ fn no_secret_is_on_the_page_or_in_the_status() {
     let mut w = World::of(1)
         .with("--clickhouse-user", "writer")
         .with("--clickhouse-password-file", file.to_str().unwrap());
-    for property in ["sasl.password", "ssl.key.password"] {
-        let secret = SECRETS[1 + usize::from(property.starts_with("ssl"))];
-        w.setup
-            .add("--kafka-properties", &format!("{property}={secret}"));
-    }
+    let properties = format!(
+        "sasl.password={},ssl.key.password={}",
+        SECRETS[1], SECRETS[2]
+    );
+    w.setup.env("ANONYMIZER_KAFKA_PROPERTIES", &properties);
     let program = w.setup.run();
     w.kafka.produce(1, 100);
     w.wait_all_stored();

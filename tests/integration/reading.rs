@@ -128,6 +128,7 @@ fn a_new_client_does_not_wait_for_brokers_that_are_gone() {
         group: GROUP,
         installation: "one",
         properties: &properties,
+        password_file: None,
     };
     let consumer = Consumer::subscribe(&options).unwrap();
     let mut fetched = consumer.fetched();

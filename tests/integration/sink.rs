@@ -21,6 +21,7 @@ pub fn sink_to(url: &str, timeout: Duration) -> Sink {
         table: "http_log".into(),
         user: Some("writer".into()),
         password: Some("k\u{e9}y".into()),
+        tls: Default::default(),
         request_timeout: timeout,
     };
     Sink::new(&options).unwrap()

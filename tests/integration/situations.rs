@@ -9,6 +9,7 @@ use anonymizer::queue::DataDir;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::Value;
 
+use crate::check::{broker, refuse_passwords};
 use crate::support::fake_clickhouse::Fault;
 use crate::support::kafka::messages;
 use crate::support::program::Program;
@@ -245,6 +246,31 @@ fn kafka_down_from_the_start_and_later() {
     w.setup.wait_status(|s| s["kafka"]["down"].is_null());
     w.stores(2, 500);
     w.finish(program);
+}
+
+#[test]
+fn a_wrong_password_of_kafka() {
+    let mut w = World::of(1).with("--kafka-brokers", &broker(refuse_passwords));
+    for property in ["security.protocol=sasl_plaintext", "sasl.mechanisms=PLAIN"] {
+        w.setup.add("--kafka-properties", property);
+    }
+    w.setup.env(
+        "ANONYMIZER_KAFKA_PROPERTIES",
+        "sasl.username=u,sasl.password=hunter2",
+    );
+    let program = w.setup.run();
+    let verdict = wait_verdict(&w, "delayed", "kafka-access");
+    says(
+        &verdict,
+        &[
+            "DELAYED, nothing lost: Kafka does not let it in since",
+            "refuses the user or password (SASL): invalid secret",
+        ],
+    );
+    tells_to(&verdict, "kafka_password_file");
+    fires(&program, "AnonymizerKafkaAccess");
+    assert!(!program.log().contains("hunter2"));
+    program.stop();
 }
 
 #[test]

@@ -4,13 +4,18 @@
 //! The mock cluster keeps 5 MiB a partition and drops the oldest beyond that: for small tests only.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use anonymizer::privacy::anonymize::anonymize;
 use anonymizer::record::decode::decode;
 use anonymizer::record::synth::Synth;
 use anonymizer::row::encode::encode;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::bindings;
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
@@ -32,6 +37,7 @@ pub struct Kafka {
     mock: Option<BaseProducer>,
     pub brokers: String,
     partitions: i32,
+    topic: String,
     /// The rows that ClickHouse has to have in the end.
     pub expected: Multiset,
 }
@@ -69,8 +75,24 @@ impl Kafka {
             mock: None,
             brokers: brokers.to_owned(),
             partitions,
+            topic: TOPIC.to_owned(),
             expected: HashMap::new(),
         }
+    }
+
+    /// Another topic of theirs.
+    pub fn with_topic(mut self, topic: &str) -> Kafka {
+        self.topic = topic.to_owned();
+        self
+    }
+
+    /// Has the brokers make the topic.
+    pub fn create_topic(&self) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().unwrap();
+        let topic = NewTopic::new(&self.topic, self.partitions, TopicReplication::Fixed(1));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let created = wait(admin.create_topics([&topic], &options)).unwrap();
+        created[0].as_ref().unwrap();
     }
 
     pub fn is_mock(&self) -> bool {
@@ -114,8 +136,17 @@ impl Kafka {
 
     /// Produces messages with the keys given, evenly over the partitions; expects nothing.
     pub fn send_keyed<'a>(&self, messages: impl Iterator<Item = (&'a [u8], Option<String>)>) {
-        let producer: BaseProducer = self
-            .config()
+        self.send_with(&self.config(), messages);
+    }
+
+    /// The same by a producer with these properties.
+    pub fn send_with<'a>(
+        &self,
+        config: &ClientConfig,
+        messages: impl Iterator<Item = (&'a [u8], Option<String>)>,
+    ) {
+        let producer: BaseProducer = config
+            .clone()
             .set("linger.ms", "5")
             .set("message.max.bytes", "20000000")
             // Or a retry could put a record there twice, when its leader goes.
@@ -123,7 +154,7 @@ impl Kafka {
             .create()
             .unwrap();
         for ((message, key), partition) in messages.zip((0..self.partitions).cycle()) {
-            let mut record = BaseRecord::<String, [u8]>::to(TOPIC)
+            let mut record = BaseRecord::<String, [u8]>::to(&self.topic)
                 .partition(partition)
                 .payload(message);
             record.key = key.as_ref();
@@ -147,7 +178,7 @@ impl Kafka {
     pub fn committed(&self) -> BTreeMap<i32, i64> {
         let consumer: BaseConsumer = self.config().set("group.id", GROUP).create().unwrap();
         let mut list = TopicPartitionList::new();
-        list.add_partition_range(TOPIC, 0, self.partitions - 1);
+        list.add_partition_range(&self.topic, 0, self.partitions - 1);
         let deadline = Instant::now() + PATIENCE;
         let list = loop {
             // A coordinator that is only just found, or moves, answers with an error.
@@ -191,4 +222,16 @@ pub fn messages(seed: u64, count: usize) -> Vec<Vec<u8>> {
             message
         })
         .collect()
+}
+
+/// rdkafka's admin calls are futures; there is no runtime here, and need be none.
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(out) = future.as_mut().poll(&mut context) {
+            return out;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -15,6 +15,11 @@ pub struct Nginx {
 impl Nginx {
     /// With these directives for every path. `limit_req zone=z` passes one request a minute.
     pub fn start(location: &str) -> Nginx {
+        Nginx::start_as("", location)
+    }
+
+    /// The same, with these words for how it listens, and further directives behind a semicolon.
+    pub fn start_as(listen: &str, location: &str) -> Nginx {
         let dir = tempfile::tempdir().unwrap();
         let (at, port) = (dir.path().display(), free_port());
         let conf = format!(
@@ -25,7 +30,7 @@ impl Nginx {
                client_body_temp_path {at}; proxy_temp_path {at}; fastcgi_temp_path {at};
                uwsgi_temp_path {at}; scgi_temp_path {at};
                limit_req_zone $server_port zone=z:1m rate=1r/m;
-               server {{ listen 127.0.0.1:{port};
+               server {{ listen 127.0.0.1:{port} {listen};
                  location / {{ {location} }} }}
              }}"
         );

@@ -29,12 +29,17 @@ pub struct Identity {
 impl Identity {
     /// An authority, which is its own issuer.
     pub fn authority() -> Identity {
-        Identity::make("test authority", None)
+        Identity::make("test authority", None, 0)
     }
 
     /// A certificate for `host`, a name or an address, that the authority `by` has signed.
     pub fn signed(host: &str, by: &Identity) -> Identity {
-        Identity::make(host, Some(by))
+        Identity::make(host, Some(by), 0)
+    }
+
+    /// The same, whose time was over a day ago.
+    pub fn expired(host: &str, by: &Identity) -> Identity {
+        Identity::make(host, Some(by), 3)
     }
 
     /// Writes the certificate as PEM, as a file of authorities has it.
@@ -42,7 +47,20 @@ impl Identity {
         std::fs::write(file, self.certificate.to_pem().unwrap()).unwrap();
     }
 
-    fn make(host: &str, by: Option<&Identity>) -> Identity {
+    /// Writes the key as PEM.
+    pub fn write_key(&self, file: &Path) {
+        std::fs::write(file, self.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    }
+
+    /// Writes both into one file, as Kafka wants them.
+    pub fn write_both(&self, file: &Path) {
+        let key = self.key.private_key_to_pem_pkcs8().unwrap();
+        let both = [key, self.certificate.to_pem().unwrap()].concat();
+        std::fs::write(file, both).unwrap();
+    }
+
+    /// Valid from so many days ago on, for two days.
+    fn make(host: &str, by: Option<&Identity>, days_ago: i64) -> Identity {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
         let mut name = X509NameBuilder::new().unwrap();
         name.append_entry_by_text("CN", host).unwrap();
@@ -59,10 +77,11 @@ impl Identity {
         c.set_issuer_name(by.map_or(&name, |by| by.certificate.subject_name()))
             .unwrap();
         c.set_pubkey(&key).unwrap();
-        c.set_not_before(&Asn1Time::days_from_now(0).unwrap())
-            .unwrap();
-        c.set_not_after(&Asn1Time::days_from_now(2).unwrap())
-            .unwrap();
+        let day = 86_400;
+        let now = anonymizer::runtime::clock::now_ms() as i64 / 1000;
+        let at = |seconds| Asn1Time::from_unix(seconds).unwrap();
+        c.set_not_before(&at(now - days_ago * day - 60)).unwrap();
+        c.set_not_after(&at(now + (2 - days_ago) * day)).unwrap();
         let mut constraints = BasicConstraints::new();
         if by.is_none() {
             constraints.ca();

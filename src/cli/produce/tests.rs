@@ -39,6 +39,7 @@ fn produce_to(brokers: &str, args: &ProduceArgs) -> anyhow::Result<Summary> {
 fn read_all(brokers: &str, count: u64) -> Vec<Vec<Vec<u8>>> {
     let consumer: BaseConsumer = config(brokers)
         .kafka_client()
+        .unwrap()
         .set("group.id", "test")
         .create()
         .unwrap();
@@ -109,7 +110,7 @@ fn a_stop_ends_it_with_all_that_was_sent_delivered() {
     let stop = AtomicBool::new(false);
     let summary = std::thread::scope(|scope| {
         let endless = scope.spawn(|| produce(&args(0), &config, Duration::from_millis(2), &stop));
-        let consumer: BaseConsumer = config.kafka_client().create().unwrap();
+        let consumer: BaseConsumer = config.kafka_client().unwrap().create().unwrap();
         let there = |p| {
             let ends = consumer.fetch_watermarks("http_log", p, Duration::from_secs(1));
             ends.map_or(0, |(_, end)| end)

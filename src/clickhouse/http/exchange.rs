@@ -9,14 +9,14 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use ureq::http::{HeaderMap, HeaderValue, Request};
-use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, SendBody};
 
 use super::answer::{Answer, Sent};
 use super::connection::Reached;
-use super::retry_after;
+use super::{retry_after, tls};
 use crate::clickhouse::error::SinkError;
 use crate::clickhouse::words::clean;
 use crate::runtime::clock::{now_ms, unix_ms};
@@ -26,6 +26,7 @@ pub(in crate::clickhouse) struct Exchange<'a> {
     pub(in crate::clickhouse) url: &'a str,
     pub(in crate::clickhouse) user: Option<&'a HeaderValue>,
     pub(in crate::clickhouse) key: Option<HeaderValue>,
+    pub(in crate::clickhouse) tls: TlsConfig,
     pub(in crate::clickhouse) timeout: Duration,
     /// Whether to wait for `100 Continue` before the body.
     pub(in crate::clickhouse) expect: bool,
@@ -91,7 +92,13 @@ impl Exchange<'_> {
         let response = match result {
             Ok(response) => response,
             Err(error) if reached.get() => return Err(retry("no answer", &error)),
-            Err(error) => return Err(retry("cannot connect", &error)),
+            Err(error) => {
+                let what = tls::explained(&error.to_string());
+                let what = what.map_or("cannot connect".to_owned(), |w| {
+                    format!("cannot connect by TLS; {w}")
+                });
+                return Err(retry(&what, &error));
+            }
         };
 
         let date = response.headers().get("Date");
@@ -135,10 +142,6 @@ impl Exchange<'_> {
     /// An agent for one request: nothing of the user's environment, no redirects, nothing unbounded.
     fn agent(&self, reached: Reached) -> Agent {
         let part = self.timeout / 4;
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::NativeTls)
-            .root_certs(RootCerts::PlatformVerifier)
-            .build();
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -147,7 +150,7 @@ impl Exchange<'_> {
             .max_idle_connections(0)
             .max_idle_connections_per_host(0)
             .user_agent(concat!("anonymizer/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls)
+            .tls_config(self.tls.clone())
             .timeout_global(Some(self.timeout))
             .timeout_resolve(Some(part.min(Duration::from_secs(10))))
             .timeout_connect(Some(part.min(Duration::from_secs(10))))

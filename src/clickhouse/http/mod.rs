@@ -7,6 +7,7 @@ mod exception;
 mod exchange;
 mod header;
 mod retry_after;
+mod tls;
 mod url;
 
 pub(in crate::clickhouse) use ureq::http::HeaderValue;
@@ -15,4 +16,5 @@ pub(in crate::clickhouse) use self::answer::{Answer, Sent};
 pub(in crate::clickhouse) use self::exchange::Exchange;
 pub use self::exchange::Heard;
 pub(in crate::clickhouse) use self::header::header;
+pub(in crate::clickhouse) use self::tls::Tls;
 pub(in crate::clickhouse) use self::url::Base;

@@ -145,6 +145,14 @@ fn each_fault_has_its_code_and_its_word() {
         Code::Delayed,
         "kafka-down",
     );
+    let refused = |kind| {
+        move |s: &mut Status| {
+            s.kafka.down = Some(trouble("unreachable", "w", 1));
+            s.kafka.fault = Some(trouble(kind, "w", 1));
+        }
+    };
+    f(&refused("password"), Code::Delayed, "kafka-access");
+    f(&refused("refused"), Code::Delayed, "kafka-down");
     f(
         &|s| s.kafka.client = Some(trouble("client", "w", 1)),
         Code::Delayed,

@@ -102,6 +102,8 @@ pub struct Kafka {
     pub told_ms: Option<u64>,
     /// That no broker is connected.
     pub down: Option<Trouble>,
+    /// Why Kafka does not let it in. Its kind is the word that the metric `kafka_fault` has for it.
+    pub fault: Option<Trouble>,
     /// Why a client is needed that cannot be made.
     pub client: Option<Trouble>,
     /// Why Kafka does not tell where to go on in partitions that were assigned.
@@ -173,6 +175,7 @@ pub fn kafka(
     Kafka {
         told_ms: seen.told_ms,
         down: seen.down.clone(),
+        fault: seen.fault.clone(),
         outside: seen.outside.clone(),
         unread: known.clone().next().map(|_| known.sum()),
         partitions,

@@ -16,6 +16,8 @@ metrics! {
             "1 for each thing that `status` finds not to be as it should, 0 for the others; ops/runbook.md has them";
         hold: Words = Words::new("reason"), "hold",
             "1 for why inserts are held until a person acts, 0 for the others";
+        kafka_fault: Words = Words::new("reason"), "kafka_fault",
+            "1 for why Kafka does not let it in or does not answer, as far as that is known, 0 for the others";
         kafka_lag: ByPartition, "kafka_lag",
             "Records between what was read and the end of Kafka's log, of each partition held whose end is known; \
              librdkafka tells the end every 5 s";

@@ -57,6 +57,66 @@ fn properties_that_would_break_the_promise_are_refused_with_the_reason() {
     );
 }
 
+/// `ps` shows flags to everybody.
+#[test]
+fn a_secret_in_a_flag_is_refused() {
+    let f = |property: &str, words: &[&str]| {
+        let given = format!("{property}=hunter2");
+        let error = load(&["--kafka-properties", &given], &[], "").unwrap_err();
+        let all = format!("{error} {error:?}");
+        assert_has(&all, &[property, "ps", "settings file"]);
+        assert_has(&all, words);
+        assert!(!all.contains("hunter2"), "{all}");
+    };
+    f("sasl.password", &["kafka_password_file"]);
+    f("topic.sasl.password", &["kafka_password_file"]);
+    f("ssl.key.password", &[]);
+    f("sasl.oauthbearer.client.credentials.client.secret", &[]);
+    let both = "sasl.password=hunter2";
+    let env = [
+        ("ANONYMIZER_KAFKA_PROPERTIES", both),
+        ("ANONYMIZER_KAFKA_PASSWORD_FILE", "/run/secrets/kafka"),
+    ];
+    let error = load(&[], &env, "").unwrap_err().to_string();
+    assert_has(&error, &["kafka_password_file", "one of them"]);
+}
+
+#[test]
+fn a_secret_in_a_file_that_everybody_may_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let f = |text: &str, mode: u32| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let open = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(file.path(), open).unwrap();
+        let env = [("ANONYMIZER_CONFIG".into(), file.path().into())];
+        settings(&[]).load_from(env).unwrap().warnings().join(" ")
+    };
+    let secret = r#"{"kafka_properties": {"sasl.password": "hunter2"}}"#;
+    assert_has(&f(secret, 0o644), &["sasl.password", "chmod o-r"]);
+    assert_eq!(f(secret, 0o640), "");
+    let user = r#"{"kafka_properties": {"sasl.username": "me"}}"#;
+    assert_eq!(f(user, 0o644), "");
+}
+
+#[test]
+fn a_credential_of_systemd_is_the_file_of_its_setting() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("kafka_password"), "s3cret\n").unwrap();
+    let dir_words = dir.path().to_str().unwrap();
+    let env = [("CREDENTIALS_DIRECTORY", dir_words)];
+    let c = load(&[], &env, "").unwrap();
+    let client = c.kafka_client().unwrap();
+    assert_eq!(client.get("sasl.password"), Some("s3cret"));
+    assert_eq!(c.clickhouse_password_file, None);
+    let all = c.describe();
+    let row = all.iter().find(|(name, ..)| name == "kafka_password_file");
+    assert!(row.unwrap().2.starts_with("credential /"), "{row:?}");
+    // What is said by a person wins.
+    let given = load(&["--kafka-password-file", "/other"], &env, "").unwrap();
+    assert_eq!(given.kafka_password_file, Some("/other".into()));
+}
+
 #[test]
 fn a_password_with_commas_in_the_environment_is_never_printed() {
     let f = |list: &str| {

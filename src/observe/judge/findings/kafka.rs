@@ -1,6 +1,7 @@
 //! What is wrong with Kafka, or with reading it.
 
 use super::{SLOW, STILL, find, short};
+use crate::kafka::fault::Reason;
 use crate::observe::human::{count, of, since, time};
 use crate::observe::status::{Partition, Status};
 use crate::observe::verdict::{Code, Finding};
@@ -15,13 +16,33 @@ pub(super) fn kafka(s: &Status, now: u64, found: &mut Vec<Finding>) {
     if !s.live {
         return;
     }
+    let fault = kafka.fault.as_ref();
+    let fault = fault.and_then(|t| Some((t, Reason::of(&t.kind)?)));
+    if let Some((trouble, reason)) = fault.filter(|(_, reason)| reason.needs_a_person()) {
+        let words = format!(
+            "Kafka does not let it in {}: {}",
+            since(trouble.since_ms, now),
+            short(&trouble.words)
+        );
+        delayed(
+            Word::KafkaAccess,
+            words,
+            Some(trouble.since_ms),
+            Some(reason.remedy()),
+        );
+        return;
+    }
     if let Some(down) = &kafka.down {
+        let words = fault.map_or(&down.words, |(trouble, _)| &trouble.words);
         let reason = format!(
             "Kafka does not answer {}: {}",
             since(down.since_ms, now),
-            short(&down.words)
+            short(words)
         );
-        let act = "look at the brokers and the network; anonymizer check says more";
+        let act = fault.map_or(
+            "look at the brokers and the network; anonymizer check says more",
+            |(_, reason)| reason.remedy(),
+        );
         delayed(Word::KafkaDown, reason, Some(down.since_ms), Some(act));
         return;
     }

@@ -44,6 +44,7 @@ static SINK: LazyLock<Sink> = LazyLock::new(|| {
         table: "http_log".into(),
         user: None,
         password: None,
+        tls: Default::default(),
         request_timeout: Duration::from_secs(5),
     })
     .unwrap()
