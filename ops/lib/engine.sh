@@ -10,8 +10,9 @@ COMPOSE_VERSION=v2.39.4
 COMPOSE=$TOOLS_DIR/bin/docker-compose-$COMPOSE_VERSION
 
 # docker ARGUMENT...: Debian's client and this engine, whatever else is called so on this machine.
-# The settings of another client are not looked at; Compose is found as its plugin.
-docker() { DOCKER_BUILDKIT=1 DOCKER_CONFIG=$ENGINE_DIR/client /usr/bin/docker "$@"; }
+# The settings of another client are not looked at; Compose is found as its plugin. Never another engine:
+# what is cleared here is all that an engine has.
+docker() { DOCKER_HOST=unix://$ENGINE_DIR/run/d.sock DOCKER_BUILDKIT=1 DOCKER_CONFIG=$ENGINE_DIR/client /usr/bin/docker "$@"; }
 
 # engine_possible: false, with the reason in `why`, where no engine can be started.
 engine_possible() {
