@@ -311,9 +311,10 @@ fn reason<'a>(said: &'a str, how: &str, protocol: &str) -> Option<(Reason, &'a s
         (Reason::Resolve, after("': "))
     } else if has("Connection refused") {
         (Reason::Refused, "Connection refused")
-    } else if has("PLAINTEXT broker listener") || has("wrong version number") {
-        (Reason::NoTls, "")
-    } else if has("Disconnected") && how.contains("SSL_HANDSHAKE") {
+    } else if has("PLAINTEXT broker listener")
+        || has("wrong version number")
+        || has("Disconnected") && how.contains("SSL_HANDSHAKE")
+    {
         (Reason::NoTls, "")
     } else if has("SSL handshake failed") {
         (Reason::Tls, after("SSL handshake failed: "))

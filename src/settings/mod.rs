@@ -92,13 +92,13 @@ macro_rules! settings {
         impl Config {
             /// Parses and bounds every value.
             fn check(raw: &Raw) -> Result<Self, ConfigError> {
-                Ok(Config {
+                Config {
                     $($name: raw.parse(stringify!($name), $parse)?,)*
                     kafka_properties: properties::check(raw.properties())?,
                     shown: raw.shown(),
                     warnings: raw.warnings(),
                 }
-                .with_one_password()?)
+                .with_one_password()
             }
         }
     };
