@@ -45,4 +45,5 @@ compose logs --no-color --timestamps >"$LOGS/containers.log" 2>&1 || true
 readme "docker compose down" >>"$LOGS/compose.log" 2>&1
 check "the queue's volume after docker compose down" "$(docker volume ls -q | grep anonymizer-data)" anonymizer_anonymizer-data
 readme "docker compose down -v" >>"$LOGS/compose.log" 2>&1
-check "volumes after the README's command to remove all" "$(docker volume ls -q | xargs)" ""
+# Unnamed ones, of folders that an image declares and nobody uses, may be left by the `down` before it.
+check "volumes after the README's command to remove all" "$(docker volume ls -q | grep anonymizer_)" ""
