@@ -280,7 +280,6 @@ impl World {
             packed_format: PackedFormat::RowBinary,
             create_tables: true,
             allow_duplicates: AllowedDuplicates::Tables(Vec::new()),
-            tls: Default::default(),
             request_timeout: REQUEST,
             keep_delivered: Duration::ZERO,
         };
