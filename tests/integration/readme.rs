@@ -54,7 +54,9 @@ fn calls(line: &str) -> Vec<Vec<String>> {
         let Some(at) = words.iter().position(program) else {
             continue;
         };
-        let words = words[at + 1..].iter();
+        // In a container the service's name stands before the program's.
+        let twice = words.get(at + 1).is_some_and(program);
+        let words = words[at + 1 + usize::from(twice)..].iter();
         let words = words
             .take_while(|w| !w.starts_with('>') && !w.starts_with('#') && !w.starts_with("2>"));
         all.push(words.map(|w| (*w).to_owned()).collect());
