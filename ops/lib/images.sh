@@ -35,7 +35,7 @@ base_image() {
         log "making an image that stands in for $BASE"
         local root=$ENGINE_DIR/rootfs
         rm -rf "$root"
-        debootstrap --variant=minbase bookworm "$root" http://deb.debian.org/debian \
+        debootstrap --variant=minbase bookworm "$root" \
             >"$ENGINE_DIR/log/image-debian.log" 2>&1 ||
             { tail -n 20 "$ENGINE_DIR/log/image-debian.log" >&2; die "debootstrap failed"; }
         # As the slim images: no package lists, manuals or caches.

@@ -17,7 +17,7 @@ ensure_machine_base() {
     rm -rf "$MACHINE_BASE.new"
     debootstrap --variant=minbase \
         --include=systemd,systemd-sysv,dbus,libssl3,zlib1g,ca-certificates,init-system-helpers \
-        bookworm "$MACHINE_BASE.new" http://deb.debian.org/debian >"$TOOLS_DIR/debootstrap.log" 2>&1 ||
+        bookworm "$MACHINE_BASE.new" >"$TOOLS_DIR/debootstrap.log" 2>&1 ||
         { tail -n 20 "$TOOLS_DIR/debootstrap.log" >&2; die "debootstrap failed"; }
     mv "$MACHINE_BASE.new" "$MACHINE_BASE"
 }
