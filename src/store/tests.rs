@@ -214,6 +214,17 @@ fn rows_are_eligible_only_once_their_commit_is_acknowledged() {
     });
 }
 
+/// Takes partition 0 away, and where the answer comes.
+fn revocation(lost: bool) -> (ToStore, Receiver<()>) {
+    let (reply, answer) = bounded(1);
+    let revoke = ToStore::Revoke {
+        partitions: vec![0],
+        lost,
+        reply,
+    };
+    (revoke, answer)
+}
+
 #[test]
 fn a_revoked_partition_is_committed_first_and_takes_no_more_rows() {
     with_store(|store, group, queue| {
@@ -221,12 +232,7 @@ fn a_revoked_partition_is_committed_first_and_takes_no_more_rows() {
         store
             .handle(ToStore::Block(start.lane, block(0, 5)))
             .unwrap();
-        let (reply, answer) = bounded(1);
-        let revoke = ToStore::Revoke {
-            partitions: vec![0],
-            lost: false,
-            reply,
-        };
+        let (revoke, answer) = revocation(false);
         store.handle(revoke).unwrap();
         answer.recv().unwrap();
         assert_eq!(*group.commits.borrow(), [(5, true)]);
@@ -246,13 +252,8 @@ fn no_commit_follows_the_answer_to_a_revocation() {
         store
             .handle(ToStore::Block(start.lane, block(0, 5)))
             .unwrap();
-        let (reply, answer) = bounded(1);
+        let (revoke, answer) = revocation(false);
         *group.let_go.borrow_mut() = Some(answer);
-        let revoke = ToStore::Revoke {
-            partitions: vec![0],
-            lost: false,
-            reply,
-        };
         store.handle(revoke).unwrap();
         store
             .handle(ToStore::Block(start.lane, block(5, 5)))
@@ -271,12 +272,7 @@ fn a_lost_partition_is_not_committed() {
         store
             .handle(ToStore::Block(start.lane, block(0, 5)))
             .unwrap();
-        let (reply, _answer) = bounded(1);
-        let revoke = ToStore::Revoke {
-            partitions: vec![0],
-            lost: true,
-            reply,
-        };
+        let (revoke, _answer) = revocation(true);
         store.handle(revoke).unwrap();
         store.sync_and_commit().unwrap();
         assert!(group.commits.borrow().is_empty());
