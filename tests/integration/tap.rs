@@ -92,19 +92,19 @@ fn no_tap_shows_an_unmasked_address() {
         ..Synth::new(3, 0).next().unwrap()
     });
     w.kafka.send(&sent);
-    let plain: Vec<Vec<u8>> = sent
+    let plain: Vec<String> = sent
         .iter()
-        .map(|m| decode(m, |r| r.remote_addr.to_vec()).unwrap())
+        .map(|m| decode(m, |r| String::from_utf8(r.remote_addr.to_vec()).unwrap()).unwrap())
         .collect();
     for tap in taps {
         let out = ends(tap);
         let shown = [out.stdout.as_slice(), &out.stderr].concat();
-        let has = |part: &[u8]| shown.windows(part.len()).any(|w| w == part);
+        let shown = String::from_utf8_lossy(&shown);
         for address in &plain {
-            assert!(!has(address), "{}", String::from_utf8_lossy(address));
+            assert!(!shown.contains(address), "{address}");
         }
-        assert!(!has(b"203.0.113.77"));
-        let masked = shown.windows(2).filter(|w| w == b".X").count();
+        assert!(!shown.contains("203.0.113.77"));
+        let masked = shown.matches(".X").count();
         assert!(masked > 500, "{masked}");
     }
     w.finish(program);
