@@ -105,6 +105,12 @@ impl Cluster {
         self.nodes[node].start();
     }
 
+    /// The same; false where it does not come up in time.
+    #[allow(dead_code, reason = "only tests/soak goes on then")]
+    pub fn starts_again(&self, node: usize) -> bool {
+        self.nodes[node].starts()
+    }
+
     /// Stops a node, cuts off all but so many hundredths of the topic's batches, and starts it again.
     pub fn cut(&self, node: usize, keep: u64) -> u64 {
         self.stop(node);

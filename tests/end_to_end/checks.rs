@@ -44,7 +44,8 @@ impl Row {
         rows
     }
 
-    fn of_synth(r: &SynthRecord) -> Row {
+    /// The row that a synthetic record has to become.
+    pub fn of_synth(r: &SynthRecord) -> Row {
         Row {
             timestamp: (r.timestamp_epoch_milli / 1000) as u32,
             resource_id: r.resource_id,

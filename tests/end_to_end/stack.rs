@@ -57,7 +57,9 @@ pub struct Stack {
     guard: Child,
     /// Open for as long as the stack should run.
     lifeline: Option<ChildStdin>,
+    max_body: String,
     kafka: u16,
+    kafka_controller: u16,
     clickhouse: u16,
     proxy: u16,
     agent: ureq::Agent,
@@ -66,6 +68,11 @@ pub struct Stack {
 impl Stack {
     /// Starts one whose proxy takes bodies of `max_body`.
     pub fn up(name: &str, max_body: &str) -> Stack {
+        Stack::of(&["kafka", "clickhouse", "nginx"], name, max_body)
+    }
+
+    /// The same with some of the services.
+    pub fn of(services: &[&str], name: &str, max_body: &str) -> Stack {
         let dir = tempfile::Builder::new()
             .prefix(&format!("end-to-end-{name}-"))
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -83,7 +90,9 @@ impl Stack {
             dir: Some(dir),
             lifeline: guard.stdin.take(),
             guard,
+            max_body: max_body.to_owned(),
             kafka: free_port(),
+            kafka_controller: free_port(),
             clickhouse: free_port(),
             proxy: free_port(),
             agent: ureq::Agent::config_builder()
@@ -92,24 +101,35 @@ impl Stack {
                 .build()
                 .into(),
         };
-        stack.say("starting Kafka, nginx and ClickHouse");
-        let up = Command::new("ops/stack")
-            .arg("up")
+        stack.say(&format!("starting {}", services.join(", ")));
+        stack.start(services);
+        stack
+    }
+
+    /// Starts those of the services that do not run.
+    pub fn start(&self, services: &[&str]) {
+        assert!(self.tell("up", services), "ops/stack up");
+    }
+
+    /// Whether `ops/stack` could do it: not on a machine that is far too busy.
+    pub fn tell(&self, verb: &str, services: &[&str]) -> bool {
+        Command::new("ops/stack")
+            .arg(verb)
+            .args(services)
             .current_dir(REPOSITORY)
-            .env("STACK_DIR", stack.dir())
-            .env("KAFKA_PORT", stack.kafka.to_string())
-            .env("KAFKA_CONTROLLER_PORT", free_port().to_string())
+            .env("STACK_DIR", self.dir())
+            .env("KAFKA_PORT", self.kafka.to_string())
+            .env("KAFKA_CONTROLLER_PORT", self.kafka_controller.to_string())
             .env("KAFKA_PARTITIONS", "6")
-            .env("CLICKHOUSE_PORT", stack.clickhouse.to_string())
+            .env("CLICKHOUSE_PORT", self.clickhouse.to_string())
             .env("CLICKHOUSE_USER", "default")
             .env("CLICKHOUSE_PASSWORD", "")
-            .env("PROXY_PORT", stack.proxy.to_string())
-            .env("CLIENT_MAX_BODY_SIZE", max_body)
-            .env("LOG_PREFIX", format!("{name}: "))
+            .env("PROXY_PORT", self.proxy.to_string())
+            .env("CLIENT_MAX_BODY_SIZE", &self.max_body)
+            .env("LOG_PREFIX", format!("{}: ", self.name))
             .status()
-            .unwrap();
-        assert!(up.success(), "ops/stack up: {up}");
-        stack
+            .unwrap()
+            .success()
     }
 
     /// Tells a person how it goes on.
@@ -130,6 +150,10 @@ impl Stack {
         format!("http://127.0.0.1:{}", self.proxy)
     }
 
+    pub fn clickhouse(&self) -> String {
+        format!("http://127.0.0.1:{}", self.clickhouse)
+    }
+
     /// The body of a GET.
     pub fn get(&self, url: &str) -> Result<String, ureq::Error> {
         self.agent.get(url).call()?.body_mut().read_to_string()
@@ -137,7 +161,7 @@ impl Stack {
 
     /// Asks ClickHouse, not through the proxy.
     pub fn query(&self, sql: &str) -> Vec<u8> {
-        let url = format!("http://127.0.0.1:{}/", self.clickhouse);
+        let url = self.clickhouse() + "/";
         let mut answer = self.agent.post(&url).send(sql).unwrap();
         let body = answer.body_mut().with_config().limit(1 << 30);
         body.read_to_vec().unwrap()

@@ -12,6 +12,8 @@ pub enum Loss {
     Answer,
     /// The connection is cut after so many bytes of the request.
     RequestAfter(usize),
+    /// The request goes nowhere, and nothing is said until its sender gives up.
+    Everything,
 }
 
 /// Passes connections on to a server. Lives as long as the process.
@@ -56,7 +58,10 @@ impl Relay {
     }
 }
 
-fn pass(client: &TcpStream, upstream: &str, loss: Option<Loss>) -> io::Result<()> {
+fn pass(mut client: &TcpStream, upstream: &str, loss: Option<Loss>) -> io::Result<()> {
+    if matches!(loss, Some(Loss::Everything)) {
+        return io::copy(&mut client, &mut io::sink()).map(drop);
+    }
     let server = TcpStream::connect(upstream)?;
     thread::scope(|scope| {
         scope.spawn(|| {

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::{Pid, Signal};
@@ -75,16 +75,25 @@ impl Stack {
         self.dir.path()
     }
 
+    /// Starts them again; false where they do not come up in time, as on a machine that is far too busy.
+    pub fn starts(&self) -> bool {
+        self.tell("up").success()
+    }
+
     fn run(&self, verb: &str) {
-        let status = Command::new("ops/stack")
+        let status = self.tell(verb);
+        assert!(status.success(), "ops/stack {verb}: {status}");
+    }
+
+    fn tell(&self, verb: &str) -> ExitStatus {
+        Command::new("ops/stack")
             .arg(verb)
             .args(self.services)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("STACK_DIR", self.dir.path())
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .status()
-            .unwrap();
-        assert!(status.success(), "ops/stack {verb}: {status}");
+            .unwrap()
     }
 }
 
