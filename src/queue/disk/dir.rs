@@ -157,15 +157,15 @@ pub(in crate::queue) fn open_own(path: &Path) -> Result<File, QueueError> {
     }
 }
 
-/// Shuts others out of a data dir that was made when they were not, and with that of all files in it.
-fn keep_private(path: &Path) {
+/// Shuts others out of a directory that was made when they were not, and with that of all files in it.
+pub(in crate::queue) fn keep_private(path: &Path) {
     let is_open = |meta: &fs::Metadata| meta.permissions().mode() & 0o077 != 0;
     if !fs::metadata(path).is_ok_and(|meta| is_open(&meta)) {
         return;
     }
     if let Err(e) = fs::set_permissions(path, Permissions::from_mode(PRIVATE_DIR)) {
         log::warn!(
-            "others may read the data dir {}, and its mode cannot be changed: {e}",
+            "others may read {}, and its mode cannot be changed: {e}",
             path.display()
         );
     }

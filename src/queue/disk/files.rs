@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::queue::QueueError;
-use crate::queue::disk::dir::DataDir;
+use crate::queue::disk::dir::{DataDir, keep_private};
 use crate::queue::disk::panics::guarded;
 use crate::queue::format::SEGMENT_BYTES;
 use crate::queue::format::block::FORMAT;
@@ -33,6 +33,8 @@ pub fn open_sled(dir: &DataDir) -> Result<(sled::Db, File), QueueError> {
     if !path.exists() {
         create(dir, &path)?;
     }
+    // Of a mount that is open to others, and not ours to close.
+    keep_private(&path);
     let open = || open_once_let_go(&path);
     let db = match open() {
         Err(sled::Error::Corruption { .. }) if move_generating_aside(&path)? => open(),
