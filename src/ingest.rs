@@ -44,6 +44,9 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 /// How long a rebalance may wait while no message comes.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
+/// How soon Kafka is asked again whether the data dir is a copy.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether certificates, keys or the password were renewed.
 const FILES_EVERY: Duration = Duration::from_secs(10);
 const FILES: &str = "certificates or the password for Kafka were renewed";
@@ -76,6 +79,8 @@ pub struct Ingest<'a> {
     pub shutdown: &'a Shutdown,
     /// Counters.
     pub stats: &'a Stats,
+    /// The data dir may be a copy, and Kafka has to be asked before the group is joined.
+    pub in_doubt: bool,
 }
 
 impl Ingest<'_> {
@@ -84,6 +89,7 @@ impl Ingest<'_> {
     /// # Errors
     /// [`IngestError`]; records handed over are safe, the rest is read again.
     pub fn run(&self) -> Result<(), IngestError> {
+        self.join()?;
         let mut held = Held {
             open: BTreeMap::new(),
             fetched: self.consumer.fetched(),
@@ -131,6 +137,24 @@ impl Ingest<'_> {
         }
         held.tell_sums(true);
         Ok(())
+    }
+
+    /// Joins the group. A copy that did so would put its original out of it, so Kafka is asked before; without
+    /// an answer by a data dir alone that lies elsewhere than it last lay.
+    fn join(&self) -> Result<(), IngestError> {
+        if self.in_doubt {
+            log::info!(
+                "the data dir lies elsewhere than it last lay, or the machine was started since: Kafka is \
+                 asked whether it is a copy"
+            );
+        }
+        while !self.ask(|reply| ToStore::Look { reply })? && self.in_doubt {
+            self.consumer.poll();
+            if self.shutdown.wait(LOOK_AGAIN) {
+                return Ok(());
+            }
+        }
+        Ok(self.consumer.join()?)
     }
 
     /// Takes what was fetched, and waits for it at most `wait`. What is to be handled after the

@@ -62,7 +62,7 @@ pub fn version() -> String {
 /// The first failure of any part; by then everything committed is on the disk.
 pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
     let queue = Queue::open(DataDir::lock_within(&config.data_dir, LOOKED_AT)?)?;
-    queue.refuse_copy()?;
+    queue.begin_run()?;
     queue.keep_counts(config.keep_counts);
     let stats = Stats::default();
     config.show_limits(&stats.limits);
@@ -87,11 +87,16 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         &flush_status,
     )?;
     flusher.listen(asked);
-    let consumer = Consumer::subscribe(&config.consumer_options(queue.installation()))
+    let (may_send, asks) = bounded(1);
+    flusher.ask_before_sending(may_send);
+    let consumer = Consumer::new(&config.consumer_options(queue.installation()))
         .context("cannot start the Kafka client")?;
     let ownership = Ownership::new(&queue, &consumer, &config.kafka_topic, config.start_at());
     let disk = DiskBound::new(queue.dir().path().to_owned(), config.bounds());
     let mut store = Store::new(&queue, ownership, disk, &feedback, shutdown, &stats, &taps)?;
+
+    store.listen(asks);
+    let in_doubt = store.is_in_doubt();
 
     let report = Report {
         queue: &queue,
@@ -144,6 +149,7 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         feedback: &feedback,
         shutdown,
         stats: &stats,
+        in_doubt,
     };
     std::thread::scope(|scope| {
         let (parts, store) = (&parts, &mut store);

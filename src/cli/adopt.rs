@@ -3,7 +3,6 @@
 use crate::cli::json;
 use crate::cli::{Reached, reach};
 use crate::observe::control::Request;
-use crate::queue::QueueError;
 use crate::settings::Config;
 
 /// The flags of `adopt`.
@@ -16,6 +15,10 @@ pub struct AdoptArgs {
     /// It is a copy though it is not recognised as one: of a whole disk, or restored into the file itself
     #[arg(long)]
     pub unrecognised: bool,
+    /// Of two data dirs with one installation id this is the one that goes on, under that id: adopt or
+    /// delete the other first. --original-is-gone then says that the other never sent a row
+    #[arg(long)]
+    pub keep_id: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -34,7 +37,7 @@ pub fn run(args: &AdoptArgs, config: &Config) -> anyhow::Result<()> {
         Reached::Offline(queue) => queue,
     };
     let is_copy = match queue.refuse_copy() {
-        Err(QueueError::Copied { .. }) => true,
+        Err(e) if e.is_copy() => true,
         looked => looked.map(|()| false)?,
     };
     // An original would hold its own rows.
@@ -44,11 +47,18 @@ pub fn run(args: &AdoptArgs, config: &Config) -> anyhow::Result<()> {
          changed. If it was copied with its whole disk or restored into that file, add --unrecognised",
         config.data_dir.display()
     );
-    let done = queue.adopt(args.original_is_gone)?;
+    let done = match args.keep_id {
+        true => queue.declare_the_one(args.original_is_gone)?,
+        false => queue.adopt(args.original_is_gone)?,
+    };
     if args.json {
         return json::print(&done);
     }
-    say!("installation {} is now {}", done.old, done.new);
+    if args.keep_id {
+        say!("installation {} is this data dir's", done.old);
+    } else {
+        say!("installation {} is now {}", done.old, done.new);
+    }
     say!("sealed batches keep their tokens: ClickHouse drops what it has of them");
     if done.held_rows > 0 {
         say!(

@@ -78,7 +78,7 @@ pub fn run(args: &CheckArgs, config: &Config) -> anyhow::Result<()> {
         let (result, words) = match found {
             Ok(words) => (Outcome::Ok, words),
             Err(e) => match e.downcast_ref::<QueueError>() {
-                Some(QueueError::Copied { .. }) => (Outcome::Copy, format!("{e:#}")),
+                Some(copy) if copy.is_copy() => (Outcome::Copy, format!("{e:#}")),
                 _ => (Outcome::Failed, format!("{e:#}")),
             },
         };

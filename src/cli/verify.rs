@@ -40,7 +40,9 @@ pub fn run(args: &VerifyArgs, config: &Config) -> anyhow::Result<()> {
                 };
                 let mut found = verify(&trees, false, &seen)?;
                 drop(progress);
-                if let Err(e @ QueueError::Copied { .. }) = refuse_copy(&trees, &dir) {
+                if let Err(e) = refuse_copy(&trees, &dir)
+                    && e.is_copy()
+                {
                     copied = Some(e.to_string());
                 }
                 match trees.refuse_cut_off(&dir) {

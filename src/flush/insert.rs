@@ -20,7 +20,9 @@ const SLOW: Duration = Duration::from_secs(15);
 impl Flusher<'_> {
     /// The order that neither loses nor doubles a batch. `begin` syncs the seal, the mark that an
     /// attempt may store it, and the limiter's slot, before the first byte leaves.
-    pub(super) fn insert(&mut self, mut batch: Batch) -> Result<(), QueueError> {
+    ///
+    /// Returns false if nothing may be sent now.
+    pub(super) fn insert(&mut self, mut batch: Batch) -> Result<bool, QueueError> {
         if batch.settings.is_empty() {
             // Made by `repair`, which knows nothing of ClickHouse.
             batch.settings = insert_settings(&batch.token, self.options.max_rows);
@@ -28,13 +30,17 @@ impl Flusher<'_> {
         let mut source = match self.source(&batch) {
             Ok(source) => source,
             Err(PackError::Queue(e)) => return Err(e),
-            Err(PackError::Stopped) => return Ok(()),
+            Err(PackError::Stopped) => return Ok(true),
             Err(e @ PackError::Write(_)) => {
                 self.hold(Hold::Disk, &format!("batch {}: {e}", batch.seq));
                 self.limiter.put_off(self.options.interval);
-                return Ok(());
+                return Ok(true);
             }
         };
+        if !self.may_send()? {
+            self.spool = source.map(|spool| (batch.token.clone(), spool));
+            return Ok(false);
+        }
         // A frame of its own before the others; a token knows rows, so it may be another one each time.
         let header = match batch.sends_header() {
             true => zstd::encode_all(&encode::header(self.tables.types())[..], 3),
@@ -92,7 +98,7 @@ impl Flusher<'_> {
                         batch.seq
                     );
                 }
-                self.stored(&batch, body_len, done.elapsed)
+                self.stored(&batch, body_len, done.elapsed)?;
             }
             Err(e) => {
                 if e.may_be_stored() && began.elapsed() >= SLOW {
@@ -108,9 +114,10 @@ impl Flusher<'_> {
                     self.vouched = vouched;
                 }
                 self.queue.update_batch(&batch)?;
-                self.refused(batch, &e)
+                self.refused(batch, &e)?;
             }
         }
+        Ok(true)
     }
 
     /// What is pinned with the batch, what an older program did not pin yet, and what this server knows

@@ -14,6 +14,7 @@ mod insert;
 mod known;
 pub mod limiter;
 mod look;
+mod owner;
 mod pace;
 mod pack;
 mod question;
@@ -113,6 +114,8 @@ pub struct Flusher<'a> {
     insert_held: bool,
     /// The batch before was rejected for its data: a second one in a row is no accident.
     rejected_before: bool,
+    /// Whom to ask before anything is sent; `None` for commands.
+    owner: Option<owner::Owner>,
     questions: Receiver<Question>,
     /// One that the proxy's limiter refused: it is asked again.
     question: Option<Question>,
@@ -177,6 +180,7 @@ impl<'a> Flusher<'a> {
             refusals: Refusals::default(),
             insert_held: false,
             rejected_before: false,
+            owner: None,
             questions: crossbeam_channel::never(),
             question: None,
             asked: false,
@@ -247,7 +251,7 @@ impl<'a> Flusher<'a> {
         };
         match self.settle(&batch)? {
             Some(asked) => Ok(asked),
-            None => self.insert(batch).map(|()| true),
+            None => self.insert(batch),
         }
     }
 

@@ -44,6 +44,7 @@ impl Seen {
                     self.next.store(block.next, Ordering::SeqCst);
                 }
                 ToStore::Append { reply } => reply.send(()).unwrap(),
+                ToStore::Look { reply } => reply.send(true).unwrap(),
                 ToStore::Assign { partitions, reply } => {
                     let start = |partition| Start {
                         partition,
@@ -117,6 +118,7 @@ impl World {
             feedback: &self.feedback,
             shutdown: &self.shutdown,
             stats: &self.stats,
+            in_doubt: false,
         };
         thread::scope(|scope| {
             let seen = &self.seen;

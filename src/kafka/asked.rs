@@ -14,6 +14,9 @@ use super::{ASK_TIMEOUT, Consumer};
 use crate::ownership::{CommitError, Committed, Group, GroupError, Note, OffsetCommit};
 use crate::record::Mark;
 
+/// How long each of the two questions for all commits may take, for which inserts wait.
+const NOTES_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// How long the controller may take to tell the topic's id, without which work goes on.
 const TOPIC_ID_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -21,6 +24,42 @@ impl Consumer {
     fn new_probe(&self) -> Result<Probe, String> {
         let config = self.recipe.config().map_err(|e| e.to_string())?;
         Probe::new(&config, &self.topic)
+    }
+
+    fn committed_within(
+        &self,
+        partitions: &[i32],
+        within: Duration,
+    ) -> Result<BTreeMap<i32, Committed>, GroupError> {
+        let list = self
+            .client()
+            .committed_offsets(self.list(partitions), within)
+            .map_err(|e| GroupError(format!("committed offsets: {e}")))?;
+        let metadata: BTreeMap<i32, Option<String>> =
+            ffi::commit_metadata(&list).into_iter().collect();
+        let epochs: BTreeMap<i32, i32> = ffi::epochs(&list).into_iter().collect();
+        let mut committed = BTreeMap::new();
+        for element in list.elements() {
+            element.error().map_err(|e| {
+                GroupError(format!(
+                    "committed offset of partition {}: {e}",
+                    element.partition()
+                ))
+            })?;
+            if let Offset::Offset(offset) = element.offset() {
+                committed.insert(
+                    element.partition(),
+                    Committed {
+                        offset,
+                        epoch: epochs.get(&element.partition()).copied(),
+                        note: metadata
+                            .get(&element.partition())
+                            .and_then(|text| Note::parse(text.as_deref()?)),
+                    },
+                );
+            }
+        }
+        Ok(committed)
     }
 }
 
@@ -51,35 +90,27 @@ impl Group for Consumer {
     }
 
     fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Committed>, GroupError> {
-        let list = self
-            .client()
-            .committed_offsets(self.list(partitions), ASK_TIMEOUT)
-            .map_err(|e| GroupError(format!("committed offsets: {e}")))?;
-        let metadata: BTreeMap<i32, Option<String>> =
-            ffi::commit_metadata(&list).into_iter().collect();
-        let epochs: BTreeMap<i32, i32> = ffi::epochs(&list).into_iter().collect();
-        let mut committed = BTreeMap::new();
-        for element in list.elements() {
-            element.error().map_err(|e| {
-                GroupError(format!(
-                    "committed offset of partition {}: {e}",
-                    element.partition()
-                ))
-            })?;
-            if let Offset::Offset(offset) = element.offset() {
-                committed.insert(
-                    element.partition(),
-                    Committed {
-                        offset,
-                        epoch: epochs.get(&element.partition()).copied(),
-                        note: metadata
-                            .get(&element.partition())
-                            .and_then(|text| Note::parse(text.as_deref()?)),
-                    },
-                );
-            }
+        self.committed_within(partitions, ASK_TIMEOUT)
+    }
+
+    fn notes(&self) -> Result<BTreeMap<i32, Committed>, GroupError> {
+        let words = |e: String| GroupError(format!("topic {}: {e}", self.topic));
+        let client = self.client();
+        let metadata = client
+            .fetch_metadata(Some(&self.topic), NOTES_TIMEOUT)
+            .map_err(|e| words(e.to_string()))?;
+        drop(client);
+        let topic = metadata.topics().first();
+        let topic = topic.ok_or_else(|| words("unknown".to_owned()))?;
+        if let Some(e) = topic.error() {
+            return Err(words(format!("{e:?}")));
         }
-        Ok(committed)
+        let partitions: Vec<i32> = topic.partitions().iter().map(|p| p.id()).collect();
+        self.committed_within(&partitions, NOTES_TIMEOUT)
+    }
+
+    fn is_away(&self) -> bool {
+        self.watch.seen().down.is_some()
     }
 
     fn topic_id(&self) -> Result<Option<String>, GroupError> {

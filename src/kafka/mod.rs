@@ -77,13 +77,22 @@ impl Consumer {
     /// # Errors
     /// If librdkafka refuses a property; an unreachable broker is no error here.
     pub fn subscribe(options: &ConsumerOptions<'_>) -> Result<Consumer, KafkaError> {
+        let consumer = Consumer::new(options)?;
+        consumer.join()?;
+        Ok(consumer)
+    }
+
+    /// One that asks, and is no member of the group before [`Consumer::join`].
+    ///
+    /// # Errors
+    /// As [`Consumer::subscribe`].
+    pub fn new(options: &ConsumerOptions<'_>) -> Result<Consumer, KafkaError> {
         let recipe = options.recipe();
         let print = Mutex::new(recipe.print());
         let config = recipe.config()?;
         let watch = Arc::default();
         let client: BaseConsumer<Context> =
             config.create_with_context(Context::watched(&watch, options.topic, &config))?;
-        client.subscribe(&[options.topic])?;
         Ok(Consumer {
             client: RwLock::new(Arc::new(client)),
             recipe,
@@ -93,6 +102,14 @@ impl Consumer {
             probe: Mutex::default(),
             watch,
         })
+    }
+
+    /// Joins the group.
+    ///
+    /// # Errors
+    /// If librdkafka refuses.
+    pub fn join(&self) -> Result<(), KafkaError> {
+        self.client().subscribe(&[&self.topic])
     }
 
     /// Has clients made in another way from now on.

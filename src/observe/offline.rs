@@ -50,7 +50,7 @@ pub fn look(queue: &Queue, told: &Told<'_>) -> Result<Status, QueueError> {
         told_ms: now,
         live: false,
         copy: match queue.refuse_copy() {
-            Err(e @ QueueError::Copied { .. }) => Some(e.to_string()),
+            Err(e) if e.is_copy() => Some(e.to_string()),
             _ => None,
         },
         installation: queue.installation().to_owned(),

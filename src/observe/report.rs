@@ -89,8 +89,11 @@ impl Report<'_> {
             verdict: Verdict::default(),
             told_ms: now,
             live: true,
-            // It would not run.
-            copy: None,
+            // Taken for a moved volume once Kafka has told.
+            copy: match self.queue.refuse_copy() {
+                Err(e) if e.is_copy() => Some(e.to_string()),
+                _ => None,
+            },
             installation: self.queue.installation().to_owned(),
             queue,
             disk_bytes: self.queue.disk_bytes(),

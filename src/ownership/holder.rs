@@ -19,6 +19,9 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
             recreated: false,
             held: BTreeMap::new(),
             watch: Watch::default(),
+            identified: false,
+            sealed: queue.next_batch(),
+            told: None,
         }
     }
 
@@ -33,6 +36,7 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
             return Err(e.into());
         }
         let committed = self.group.committed(partitions)?;
+        self.judge_all(&committed)?;
         let mut starts = Vec::new();
         for &partition in partitions {
             let start = match self.held.get(&partition) {
@@ -75,13 +79,14 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
         );
         let mut lanes = Vec::new();
         let mut offsets = Vec::new();
+        let stamp = self.stamp_now()?;
         for (&partition, held) in &self.held {
             if let Some(lane) = self.queue.lane(held.lane).filter(Lane::has_tail) {
                 offsets.push(OffsetCommit {
                     partition,
                     offset: lane.next,
                     epoch: lane.trail.epoch_at(lane.next - 1),
-                    metadata: held.note.text(),
+                    metadata: held.note.stamped(&stamp).text(),
                 });
                 lanes.push((held.lane, lane.next));
             }
@@ -94,6 +99,12 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
         }
         for (lane, offset) in &lanes {
             self.queue.acknowledge(*lane, *offset)?;
+        }
+        self.told = Some(stamp.sealed);
+        for offset in &offsets {
+            if let Some(held) = self.held.get_mut(&offset.partition) {
+                held.known = true;
+            }
         }
         Ok(CommitOutcome::Acknowledged(lanes.len()))
     }

@@ -21,6 +21,7 @@ impl<L: Lanes, G: Group> Ownership<'_, L, G> {
         let now = match self.confirmed_topic_id(last.as_deref()) {
             Ok(Some(id)) => format!("{}@{id}", self.topic),
             Ok(None) => {
+                self.identified = true;
                 self.incarnation = last.unwrap_or_else(|| self.topic.clone());
                 return Ok(Identified::AsBefore);
             }
@@ -40,6 +41,7 @@ impl<L: Lanes, G: Group> Ownership<'_, L, G> {
             self.queue.keep_incarnation(&self.topic, &now)?;
         }
         self.incarnation = now;
+        self.identified = true;
         // Also where it is found at an assignment: the client that was assigned it reads nothing of a
         // topic whose leaders' epochs are lower than it knows.
         self.recreated |= changed;

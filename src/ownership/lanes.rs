@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::queue::{LOST_RANGES, Lane, LaneId, LostRange, Queue, QueueError, Trail};
+use crate::queue::{LOST_RANGES, Lane, LaneId, LostRange, Queue, QueueError, Runs, Trail};
 
 /// How often a partition's log was cut below our next offset, and where reading went on the last time.
 /// Offsets of before are those of another log: they say nothing of this one.
@@ -47,6 +47,15 @@ pub trait Lanes {
     fn keep_cut(&self, incarnation: &str, partition: i32, cut: Cut) -> Result<(), QueueError>;
     /// Keeps a lost range, durably.
     fn record_lost(&self, lost: LostRange) -> Result<(), QueueError>;
+    fn runs(&self) -> Result<Runs, QueueError>;
+    fn keep_runs(&self, runs: &Runs) -> Result<(), QueueError>;
+    fn next_batch(&self) -> u64;
+    /// Up to where a log was ever read or taken over here.
+    fn reached(&self, topic: &str, partition: i32) -> Result<Option<i64>, QueueError>;
+    /// Keeps that a commit of ours may cover a log up to there.
+    fn keep_reached(&self, topic: &str, partition: i32, offset: i64) -> Result<(), QueueError>;
+    /// Keeps that the installation id has another owner, and is the error that says so.
+    fn second_owner(&self, words: String) -> QueueError;
 }
 
 impl Lanes for Queue {
@@ -125,5 +134,36 @@ impl Lanes for Queue {
         all.push(lost);
         self.save(LOST_RANGES, &all)?;
         Queue::sync(self)
+    }
+
+    fn runs(&self) -> Result<Runs, QueueError> {
+        Queue::runs(self)
+    }
+
+    fn keep_runs(&self, runs: &Runs) -> Result<(), QueueError> {
+        Queue::keep_runs(self, runs)
+    }
+
+    fn next_batch(&self) -> u64 {
+        Queue::next_batch(self)
+    }
+
+    fn reached(&self, topic: &str, partition: i32) -> Result<Option<i64>, QueueError> {
+        let kept: Option<i64> = self.load(&format!("reached of {topic} {partition}"))?;
+        Ok(kept.max(Queue::reached(self, topic, partition)?))
+    }
+
+    fn keep_reached(&self, topic: &str, partition: i32, offset: i64) -> Result<(), QueueError> {
+        self.save(&format!("reached of {topic} {partition}"), &offset)
+    }
+
+    fn second_owner(&self, words: String) -> QueueError {
+        match self.keep_second_owner(&words) {
+            Ok(()) => QueueError::SecondOwner {
+                path: self.dir().path().to_owned(),
+                words,
+            },
+            Err(e) => e,
+        }
     }
 }

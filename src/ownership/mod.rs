@@ -18,7 +18,12 @@
 //!    is made by one thread, which also handles assignment and revocation, so none is left queued
 //!    across a rebalance; it is not sent while not a member, and an acknowledgement counts only
 //!    if the membership was the same before and after (an empty group accepts anything).
+//!
+//! It is an instance that is its installation id, so two data dirs with one id would each take the other's
+//! commits for its own, and send what both have under tokens of their own. `fence.rs` finds them.
 
+mod fence;
+mod guard;
 mod holder;
 mod incarnation;
 mod lanes;
@@ -35,6 +40,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 
+pub use guard::{Looked, Stamped};
 pub use lanes::{Cut, Lanes};
 pub use note::Note;
 pub use resolve::{Committed, Facts, Resolution, resolve};
@@ -47,6 +53,8 @@ use watch::Watch;
 struct Held {
     lane: LaneId,
     note: Note,
+    /// The group has an offset of it.
+    known: bool,
 }
 
 /// The partitions held now, and the lanes behind them. Lives in the store thread.
@@ -61,6 +69,11 @@ pub struct Ownership<'a, L, G> {
     recreated: bool,
     held: BTreeMap<i32, Held>,
     watch: Watch,
+    /// The topic's id was asked for.
+    identified: bool,
+    /// What the next commit tells of batches, and what the last one told.
+    sealed: u64,
+    told: Option<u64>,
 }
 
 /// One partition's offset to commit.
@@ -115,6 +128,20 @@ pub trait Group {
     /// # Errors
     /// [`GroupError`] if the coordinator cannot be asked now.
     fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Committed>, GroupError>;
+
+    /// The last commits of all partitions of the topic, asked for a few seconds at most, by a member of the
+    /// group or not.
+    ///
+    /// # Errors
+    /// [`GroupError`] if the coordinator cannot be asked now.
+    fn notes(&self) -> Result<BTreeMap<i32, Committed>, GroupError> {
+        self.committed(&[0])
+    }
+
+    /// It is known that no broker can be asked now.
+    fn is_away(&self) -> bool {
+        false
+    }
 
     /// Kafka's id of the topic; `None` if the brokers are too old to have one.
     ///

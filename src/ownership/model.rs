@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
-use crate::queue::{Lane, LaneState, LostRange, Trail};
+use crate::queue::{Lane, LaneState, LostRange, Runs, Trail};
 
 const INSTANCES: usize = 3;
 const TOPIC: &str = "t";
@@ -146,6 +146,7 @@ struct Disk {
     lanes: BTreeMap<LaneId, (Lane, Vec<Block>)>,
     next_lane: u32,
     cuts: BTreeMap<i32, Cut>,
+    reached: BTreeMap<String, i64>,
     lost: Vec<(i64, i64)>,
 }
 
@@ -363,6 +364,36 @@ impl Lanes for ModelLanes {
     fn keep_cut(&self, _: &str, partition: i32, cut: Cut) -> Result<(), QueueError> {
         self.write(|d| d.cuts.insert(partition, cut));
         Ok(())
+    }
+
+    fn runs(&self) -> Result<Runs, QueueError> {
+        let mut runs = Runs::default();
+        runs.begin("00000000".into());
+        Ok(runs)
+    }
+
+    fn keep_runs(&self, _: &Runs) -> Result<(), QueueError> {
+        Ok(())
+    }
+
+    fn next_batch(&self) -> u64 {
+        1
+    }
+
+    fn reached(&self, topic: &str, _: i32) -> Result<Option<i64>, QueueError> {
+        let disk = self.now.borrow();
+        let of_log = disk.lanes.values().filter(|(l, _)| l.topic == topic);
+        let kept = disk.reached.get(topic).copied();
+        Ok(of_log.map(|(l, _)| l.next).chain(kept).max())
+    }
+
+    fn keep_reached(&self, topic: &str, _: i32, offset: i64) -> Result<(), QueueError> {
+        self.write(|d| d.reached.insert(topic.to_owned(), offset));
+        Ok(())
+    }
+
+    fn second_owner(&self, words: String) -> QueueError {
+        panic!("there is one owner of {}: {words}", self.name)
     }
 
     fn record_lost(&self, lost: LostRange) -> Result<(), QueueError> {

@@ -4,8 +4,14 @@
 //! The broker checks the member and the generation of a commit, not who owns the partition, and it
 //! forgets who committed. The note is how an instance that lost the answer to its last commit
 //! learns later whether that commit was applied.
+//!
+//! It also carries the last run of each owner, by which an owner tells itself from a copy (`fence.rs`). A run
+//! is written as if it were one more former owner, `ownerRnonceXepoch=sealed`: releases that know nothing of
+//! runs read it as an owner that nobody is, and carry it on.
 
 use std::collections::BTreeMap;
+
+use crate::queue::{Run, Stamp};
 
 /// Kafka's `offset.metadata.max.bytes`, default.
 const MAX_BYTES: usize = 4096;
@@ -22,6 +28,8 @@ pub struct Note {
     pub topic_id: Option<String>,
     /// For each former owner, the committed offset at which another instance took over from it.
     pub former: BTreeMap<String, i64>,
+    /// Of owners the last run that committed.
+    pub runs: BTreeMap<String, Stamp>,
     /// Former owners may be missing: there were too many, or a commit without a note came between.
     pub cut: bool,
 }
@@ -35,6 +43,7 @@ impl Note {
                 owner: me.to_owned(),
                 topic_id: None,
                 former: BTreeMap::new(),
+                runs: BTreeMap::new(),
                 // Without any commit there was no owner; a commit without a note hides one.
                 cut: committed.is_some(),
             };
@@ -48,9 +57,33 @@ impl Note {
             owner: me.to_owned(),
             topic_id: last.topic_id.clone(),
             former,
+            runs: last.runs.clone(),
             cut: last.cut,
         };
+        note.fit();
+        note
+    }
+
+    /// The same note by this run.
+    pub fn stamped(&self, stamp: &Stamp) -> Note {
+        let mut note = self.clone();
+        note.runs.insert(note.owner.clone(), stamp.clone());
+        note.fit();
+        note
+    }
+
+    /// Leaves out what is too much for Kafka.
+    fn fit(&mut self) {
+        let note = self;
         while note.text().len() > MAX_BYTES {
+            let run = note.runs.iter().filter(|(id, _)| **id != note.owner);
+            if let Some(oldest) = run
+                .min_by_key(|(_, stamp)| stamp.sealed)
+                .map(|(id, _)| id.clone())
+            {
+                note.runs.remove(&oldest);
+                continue;
+            }
             // The lowest end is the oldest owner, the least likely to come back with a tail.
             let oldest = note
                 .former
@@ -63,7 +96,6 @@ impl Note {
             };
             note.cut = true;
         }
-        note
     }
 
     /// As commit metadata.
@@ -74,6 +106,9 @@ impl Note {
         }
         for (id, end) in &self.former {
             text.push_str(&format!(";{id}={end}"));
+        }
+        for (id, Stamp { run, sealed }) in &self.runs {
+            text.push_str(&format!(";{id}R{}X{}={sealed}", run.nonce, run.epoch));
         }
         if self.cut {
             text.push_str(";cut");
@@ -92,6 +127,7 @@ impl Note {
             owner,
             topic_id: None,
             former: BTreeMap::new(),
+            runs: BTreeMap::new(),
             cut: false,
         };
         for field in fields {
@@ -103,6 +139,10 @@ impl Note {
                 continue;
             }
             match field.split_once('=') {
+                Some((id, sealed)) if is_id(id) && id.contains('R') => {
+                    let (owner, stamp) = parse_run(id, sealed)?;
+                    note.runs.insert(owner, stamp);
+                }
                 Some((id, end)) if is_id(id) => {
                     note.former.insert(id.to_owned(), end.parse().ok()?);
                 }
@@ -114,12 +154,24 @@ impl Note {
     }
 }
 
+fn parse_run(id: &str, sealed: &str) -> Option<(String, Stamp)> {
+    let (owner, run) = id.split_once('R')?;
+    let (nonce, epoch) = run.split_once('X')?;
+    let run = Run {
+        epoch: epoch.parse().ok()?,
+        nonce: nonce.to_owned(),
+    };
+    let sealed = sealed.parse().ok()?;
+    Some((owner.to_owned(), Stamp { run, sealed }))
+}
+
 fn is_id(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::fence::OBJECTION;
     use super::*;
 
     #[test]
@@ -155,6 +207,49 @@ mod tests {
         ] {
             assert_eq!(Note::parse(bad), None, "{bad:?}");
         }
+    }
+
+    fn stamp(epoch: u64, sealed: u64) -> Stamp {
+        let nonce = format!("{epoch:08x}");
+        Stamp {
+            run: Run { epoch, nonce },
+            sealed,
+        }
+    }
+
+    #[test]
+    fn a_note_tells_the_last_run_of_each_owner_to_releases_before_runs_as_well() {
+        let x = Note::succeed("x", None, None).stamped(&stamp(5, 7));
+        assert_eq!(x.text(), "anonymizer1;x;xR00000005X5=7");
+        let y = Note::succeed("y", Some(100), Some(&x)).stamped(&stamp(1, 1));
+        assert_eq!(Note::parse(&y.text()), Some(y.clone()));
+        assert_eq!(y.runs["x"], stamp(5, 7));
+        // As a former release reads it: a former owner more, whose name is nobody's.
+        let read = y.text().split(';').skip(2).all(|field| {
+            field
+                .split_once('=')
+                .is_some_and(|(id, end)| is_id(id) && end.parse::<i64>().is_ok())
+        });
+        assert!(read, "{}", y.text());
+        assert!(
+            stamp(1, OBJECTION)
+                .sealed
+                .to_string()
+                .parse::<i64>()
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn runs_of_others_go_before_former_owners_do() {
+        let mut last = Note::succeed("0", None, None);
+        for i in 1..120 {
+            let me = format!("{i:016x}");
+            last = Note::succeed(&me, Some(i), Some(&last)).stamped(&stamp(3, i as u64));
+            assert!(last.text().len() <= MAX_BYTES);
+            assert_eq!(last.runs[&me], stamp(3, i as u64));
+        }
+        assert_eq!((last.cut, last.former.len()), (false, 119));
     }
 
     #[test]

@@ -134,6 +134,7 @@ mod tests {
                 owner: owner.into(),
                 topic_id: None,
                 former: former.iter().map(|(id, e)| (id.to_string(), *e)).collect(),
+                runs: Default::default(),
                 cut,
             }),
         }

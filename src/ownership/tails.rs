@@ -44,6 +44,7 @@ impl<L: Lanes, G: Group> Ownership<'_, L, G> {
         }
         let partitions: Vec<i32> = tails.iter().map(|l| l.partition).collect();
         let committed = self.group.committed(&partitions)?;
+        self.judge_all(&committed)?;
         for tail in tails {
             let committed = committed.get(&tail.partition);
             let cut = self.queue.cut(&self.incarnation, tail.partition)?;

@@ -73,13 +73,14 @@ impl<L: Lanes, G: Group> Ownership<'_, L, G> {
             trail,
         } = self.goal(partition, before, &log, now_ms)?;
         let epoch = epoch_before(offset, &trail)
-            .or_else(|| committed.filter(|c| c.offset == offset)?.epoch)
+            .or_else(|| committed.as_ref().filter(|c| c.offset == offset)?.epoch)
             // Of a record that is gone it was not seen that the log still has it.
             .filter(|_| offset > low);
         let lane = self
             .queue
             .open_lane_behind(&topic, partition, offset, trail)?;
-        self.held.insert(partition, Held { lane, note });
+        let known = committed.is_some();
+        self.held.insert(partition, Held { lane, note, known });
         Ok(Start {
             partition,
             lane,
@@ -345,12 +346,23 @@ impl<L: Lanes, G: Group> Ownership<'_, L, G> {
         epoch: Option<i32>,
         note: &Note,
     ) -> Result<(), AssignError> {
+        // A crash may come before the lane that begins there.
+        let cut = note
+            .topic_id
+            .as_deref()
+            .and_then(|id| Some(id.split_once('#')?.1));
+        let cut = cut.and_then(|n| n.parse().ok()).unwrap_or_default();
+        let log = self.log_name(Cut {
+            number: cut,
+            at: offset,
+        });
+        self.queue.keep_reached(&log, partition, offset)?;
         self.queue.sync()?;
         let commit = OffsetCommit {
             partition,
             offset,
             epoch,
-            metadata: note.text(),
+            metadata: note.stamped(&self.stamp_now()?).text(),
         };
         let refused = |e: CommitError| AssignError::Group(GroupError(e.to_string()));
         self.group.commit(&[commit]).map_err(refused)

@@ -563,3 +563,183 @@ fn what_retention_took_of_a_topic_created_again_before_it_was_read_is_named() {
         assert_eq!(lost(queue), [(0, 7)]);
     });
 }
+
+/// A group of two partitions, each with a log of its own from 0 on.
+#[derive(Default)]
+struct Notes(RefCell<BTreeMap<i32, Committed>>);
+
+impl Group for Notes {
+    fn commit(&self, offsets: &[OffsetCommit]) -> Result<(), CommitError> {
+        for o in offsets {
+            let committed = Committed {
+                offset: o.offset,
+                epoch: o.epoch,
+                note: Note::parse(&o.metadata),
+            };
+            self.0.borrow_mut().insert(o.partition, committed);
+        }
+        Ok(())
+    }
+
+    fn committed(&self, of: &[i32]) -> Result<BTreeMap<i32, Committed>, GroupError> {
+        let all = self.0.borrow();
+        let asked = of.iter().filter_map(|p| Some((*p, all.get(p)?.clone())));
+        Ok(asked.collect())
+    }
+
+    fn notes(&self) -> Result<BTreeMap<i32, Committed>, GroupError> {
+        self.committed(&[0, 1])
+    }
+
+    fn topic_id(&self) -> Result<Option<String>, GroupError> {
+        Ok(Some("id".into()))
+    }
+
+    fn watermarks(&self, _: i32) -> Result<(i64, i64), GroupError> {
+        Ok((0, 1000))
+    }
+
+    fn first_from(&self, _: i32, offset: i64) -> Result<Option<Mark>, GroupError> {
+        Ok(Some(record(&[], offset)))
+    }
+}
+
+type Owner<'a> = Ownership<'a, Queue, Notes>;
+
+fn owner<'a>(f: &'a Fixture, kafka: &'a Notes) -> Owner<'a> {
+    Ownership::new(f.q(), kafka, "t", StartAt::Earliest)
+}
+
+/// Reads so many records of a partition behind what was read, and commits them.
+fn reads(of: &mut Owner<'_>, f: &Fixture, partition: i32, rows: u32) {
+    let lane = of.lane_of(partition).unwrap();
+    let block = PackedBlock {
+        last: Some(record(&[], lane.next + i64::from(rows) - 1)),
+        ..block(lane.next, rows)
+    };
+    assert!(f.q().append(lane.id, &block).unwrap());
+    f.q().sync().unwrap();
+    assert_eq!(of.commit().unwrap(), CommitOutcome::Acknowledged(1));
+}
+
+/// The original, which has read ten records of each partition, and a copy of its data dir.
+fn original_and_copy(kafka: &Notes) -> (Fixture, Fixture) {
+    let mut original = Fixture::new();
+    original.q().begin_run().unwrap();
+    let mut of = owner(&original, kafka);
+    of.assign(&[0, 1], 0).unwrap();
+    reads(&mut of, &original, 0, 10);
+    reads(&mut of, &original, 1, 10);
+    drop(of);
+    let mut copy = Fixture::new();
+    drop(copy.close());
+    drop(original.close());
+    let (from, to) = (original.dir.path(), copy.dir.path());
+    std::fs::remove_dir_all(to).unwrap();
+    let cp = std::process::Command::new("cp")
+        .arg("-a")
+        .args([from, to])
+        .status();
+    assert!(cp.unwrap().success());
+    original.reopen();
+    copy.reopen();
+    (original, copy)
+}
+
+fn is_another<T: std::fmt::Debug>(found: Result<T, AssignError>) -> bool {
+    let second = |e: &QueueError| matches!(e, QueueError::SecondOwner { .. });
+    matches!(&found, Err(AssignError::Queue(e)) if second(e))
+}
+
+#[test]
+fn a_copy_of_what_its_original_went_on_with_is_found_before_it_joins() {
+    for sends in [false, true] {
+        let kafka = Notes::default();
+        let (original, copy) = original_and_copy(&kafka);
+        let mut of = owner(&original, &kafka);
+        of.assign(&[0, 1], 0).unwrap();
+        if sends {
+            original.seal_all().unwrap();
+            of.sealed(original.q().next_batch());
+            assert_eq!(of.stamp().unwrap(), Stamped::Told);
+        } else {
+            reads(&mut of, &original, 1, 5);
+        }
+        copy.q().begin_run().unwrap();
+        assert!(
+            is_another(owner(&copy, &kafka).look_for_others()),
+            "{sends}"
+        );
+        assert!(copy.q().begin_run().is_err());
+        // The original is as it was.
+        assert_eq!(of.look_for_others().unwrap(), Looked::Ours);
+    }
+}
+
+#[test]
+fn a_copy_of_what_stood_still_goes_on_and_its_original_stops_both() {
+    let kafka = Notes::default();
+    let (original, copy) = original_and_copy(&kafka);
+    let mut of = owner(&original, &kafka);
+    of.assign(&[0], 0).unwrap();
+    copy.q().begin_run().unwrap();
+    let mut other = owner(&copy, &kafka);
+    assert_eq!(other.look_for_others().unwrap(), Looked::Ours);
+    other.assign(&[1], 0).unwrap();
+    assert_eq!(other.stamp().unwrap(), Stamped::Told);
+    assert!(is_another(of.look_for_others()));
+    assert!(is_another(other.look_for_others()), "the original objects");
+}
+
+#[test]
+fn an_original_that_starts_behind_its_copy_is_found_at_the_assignment() {
+    let kafka = Notes::default();
+    let (original, copy) = original_and_copy(&kafka);
+    copy.q().begin_run().unwrap();
+    let mut other = owner(&copy, &kafka);
+    other.assign(&[0, 1], 0).unwrap();
+    reads(&mut other, &copy, 0, 5);
+    original.q().begin_run().unwrap();
+    let mut of = owner(&original, &kafka);
+    assert!(is_another(of.assign(&[0], 0)));
+    assert_eq!(other.look_for_others().unwrap(), Looked::Ours);
+}
+
+#[test]
+fn a_crash_at_any_point_of_a_start_keeps_nobody_out() {
+    let kafka = Notes::default();
+    let (mut original, _) = original_and_copy(&kafka);
+    for rows in [0, 5, 0] {
+        original.q().begin_run().unwrap();
+        let mut of = owner(&original, &kafka);
+        assert_eq!(of.look_for_others().unwrap(), Looked::Ours);
+        // Partitions with notes of different runs.
+        of.assign(&[0, 1], 0).unwrap();
+        if rows > 0 {
+            reads(&mut of, &original, 0, rows);
+        }
+        drop(of);
+        original.reopen();
+    }
+}
+
+#[test]
+fn a_person_declares_which_one_goes_on() {
+    let kafka = Notes::default();
+    let (original, mut copy) = original_and_copy(&kafka);
+    original.q().begin_run().unwrap();
+    let mut of = owner(&original, &kafka);
+    of.assign(&[0, 1], 0).unwrap();
+    reads(&mut of, &original, 1, 5);
+    copy.q().begin_run().unwrap();
+    assert!(is_another(owner(&copy, &kafka).look_for_others()));
+    copy.q().declare_the_one(true).unwrap();
+    copy.reopen();
+    copy.q().begin_run().unwrap();
+    let mut other = owner(&copy, &kafka);
+    assert_eq!(other.look_for_others().unwrap(), Looked::Ours);
+    let starts = other.assign(&[0, 1], 0).unwrap();
+    assert_eq!([starts[0].offset, starts[1].offset], [10, 15]);
+    reads(&mut other, &copy, 0, 1);
+    assert!(is_another(of.look_for_others()));
+}

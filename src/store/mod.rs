@@ -5,13 +5,14 @@
 //! coming.
 
 pub mod bounds;
+mod owner;
 #[cfg(test)]
 mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select};
 
 use crate::ownership::{AssignError, CommitError, CommitOutcome, Group, Ownership, Start};
 use crate::privacy::Quarantined;
@@ -23,6 +24,8 @@ use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
 use crate::store::bounds::DiskBound;
 pub use crate::store::bounds::QuarantineFull;
+pub use crate::store::owner::Ask;
+use crate::store::owner::Owner;
 
 /// Compressed bytes that are appended at once. They reach the disk no later for it: a sync comes first.
 pub const APPEND_BYTES: usize = 512 << 10;
@@ -55,6 +58,11 @@ pub enum ToStore {
     Append {
         /// For the answer.
         reply: Sender<()>,
+    },
+    /// Whether the data dir may join the group: answers true once Kafka has told that it is no copy.
+    Look {
+        /// For the answer.
+        reply: Sender<bool>,
     },
     /// Partitions were assigned; answers where to read.
     Assign {
@@ -118,6 +126,7 @@ pub struct Store<'a, G> {
     unsynced: bool,
     uncommitted_bytes: u64,
     retry_commit_at: Option<Instant>,
+    owner: Owner,
 }
 
 impl<'a, G: Group> Store<'a, G> {
@@ -149,7 +158,18 @@ impl<'a, G: Group> Store<'a, G> {
             unsynced: false,
             uncommitted_bytes: 0,
             retry_commit_at: None,
+            owner: Owner::of(queue)?,
         })
+    }
+
+    /// Has the flusher ask before it sends.
+    pub fn listen(&mut self, asks: Receiver<Ask>) {
+        self.owner.asks = asks;
+    }
+
+    /// Whether Kafka has to be asked before the group is joined.
+    pub fn is_in_doubt(&self) -> bool {
+        self.owner.doubt.is_some()
     }
 
     /// Returns when every sender is gone; all that was received is then synced, and committed if
@@ -164,10 +184,16 @@ impl<'a, G: Group> Store<'a, G> {
                 Ok(message) => Some(message),
                 Err(TryRecvError::Empty) => {
                     self.sync_and_commit()?;
-                    match from_ingest.recv_timeout(COMMIT_RETRY) {
-                        Ok(message) => Some(message),
-                        Err(RecvTimeoutError::Timeout) => None,
-                        Err(RecvTimeoutError::Disconnected) => return self.sync_and_commit(),
+                    select! {
+                        recv(from_ingest) -> message => match message {
+                            Ok(message) => Some(message),
+                            Err(_) => return self.sync_and_commit(),
+                        },
+                        recv(self.owner.asks) -> ask => {
+                            self.answer(ask.ok())?;
+                            None
+                        }
+                        default(COMMIT_RETRY) => None,
                     }
                 }
                 Err(TryRecvError::Disconnected) => return self.sync_and_commit(),
@@ -178,11 +204,17 @@ impl<'a, G: Group> Store<'a, G> {
                 let assigns = matches!(message, ToStore::Assign { .. });
                 self.handle(message)?;
                 if assigns {
+                    self.introduce()?;
                     self.resolve_absent()?;
                 }
             }
+            let ask = self.owner.asks.try_recv().ok();
+            self.answer(ask)?;
             if Instant::now() >= next_resolve {
                 self.look_at_the_topic()?;
+                if !self.ownership.partitions().is_empty() {
+                    self.look_for_others()?;
+                }
                 self.resolve_absent()?;
                 let in_doubt = self.ownership.is_in_doubt();
                 next_resolve = Instant::now() + if in_doubt { DOUBT } else { RESOLVE_EVERY };
@@ -216,6 +248,10 @@ impl<'a, G: Group> Store<'a, G> {
                 self.append()?;
                 let _ = reply.send(());
             }
+            ToStore::Look { reply } => {
+                let looked = self.look_for_others()?;
+                let _ = reply.send(looked);
+            }
             ToStore::Assign { partitions, reply } => {
                 self.append()?;
                 let starts = self.assign(&partitions)?;
@@ -237,6 +273,7 @@ impl<'a, G: Group> Store<'a, G> {
                     self.sync_and_commit()?;
                     log::info!("partitions {partitions:?} let go");
                 }
+                self.owner.let_go = Some(Instant::now());
                 self.ownership.release(&partitions)?;
                 let _ = reply.send(());
             }

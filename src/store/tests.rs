@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::ownership::{Committed, GroupError, OffsetCommit, StartAt};
-use crate::queue::Which;
 use crate::queue::fixture::Fixture;
+use crate::queue::{Runs, Which};
 use crate::record::Mark;
 use crate::runtime::room::Amount;
 use crate::store::QuarantineFull;
@@ -277,5 +277,25 @@ fn a_lost_partition_is_not_committed() {
         store.sync_and_commit().unwrap();
         assert!(group.commits.borrow().is_empty());
         assert!(!queue.has_eligible());
+    });
+}
+
+#[test]
+fn rows_leave_while_kafka_is_silent_unless_the_data_dir_may_be_a_copy() {
+    with_store(|store, group, queue| {
+        assert!(store.may_send(1).unwrap());
+        *group.unanswered.borrow_mut() = Some(Box::leak(Box::default()));
+        assert!(store.may_send(1).unwrap());
+        // As where its device has another number.
+        let in_doubt = Runs {
+            declared: true,
+            ..Runs::default()
+        };
+        queue.keep_runs(&in_doubt).unwrap();
+        store.owner = Owner::of(queue).unwrap();
+        assert!(!store.may_send(1).unwrap());
+        // An answer alone is not enough: an original has to have seen of this one.
+        *group.unanswered.borrow_mut() = None;
+        assert!(!store.may_send(1).unwrap());
     });
 }

@@ -10,6 +10,8 @@ mod capacity;
 mod check;
 /// Does a clock that is set break a slot or lose a row?
 mod clock;
+/// Does a copy of a data dir double nothing, and does a moved one start?
+mod copies;
 /// Does a hostile message cost more than an honest one?
 mod cost;
 /// Does every record arrive exactly once, whatever the server answers and whenever we are killed?

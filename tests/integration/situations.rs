@@ -343,7 +343,15 @@ fn a_data_dir_that_was_copied() {
         .args([&data, &copy])
         .status();
     assert!(cp.unwrap().success());
-    w.setup.set("--data-dir", copy.to_str().unwrap());
+    // What was started last goes on, and the other is the copy.
+    let mut other = w.another();
+    other.set("--data-dir", copy.to_str().unwrap());
+    let program = other.run();
+    other.wait_status(|s| s["kafka"]["partitions"][0]["committed"] == 500 && s["live"] == true);
+    program.wait_log("partitions assigned");
+    w.kafka.produce(2, 1);
+    other.wait_status(|s| s["kafka"]["partitions"][0]["committed"] == 501);
+    program.stop();
     let out = w.call(&["run"]);
     assert_eq!(out.status.code(), Some(1));
     let verdict = w.setup.status()["verdict"].clone();

@@ -20,16 +20,32 @@ impl SmallDisk {
             .and_then(|f| f.set_len(mebibytes << 20))
             .unwrap();
         fs::create_dir_all(at).unwrap();
-        let disk = SmallDisk {
-            image: image.to_owned(),
-            at: at.to_owned(),
-        };
-        let made = run("mkfs.ext4", &["-q", "-m", "0"], &[image]);
-        if made && run("mount", &["-o", "loop"], &[image, at]) {
-            return Some(disk);
+        if run("mkfs.ext4", &["-q", "-m", "0"], &[image]) {
+            return SmallDisk::of(image, at);
         }
         println!("left out: a file system cannot be mounted here");
         None
+    }
+
+    /// Mounts what is in the file `image`.
+    pub fn of(image: &Path, at: &Path) -> Option<SmallDisk> {
+        fs::create_dir_all(at).unwrap();
+        if run("mount", &["-o", "loop"], &[image, at]) {
+            return Some(SmallDisk {
+                image: image.to_owned(),
+                at: at.to_owned(),
+            });
+        }
+        println!("left out: a file system cannot be mounted here");
+        None
+    }
+
+    /// Copies it as it is at one moment, with all that is written, as a snapshot of its device would.
+    pub fn copy(&self, image: &Path) {
+        assert!(run("fsfreeze", &["-f"], &[&self.at]));
+        let copied = fs::copy(&self.image, image);
+        assert!(run("fsfreeze", &["-u"], &[&self.at]));
+        copied.unwrap();
     }
 
     /// What the kernel does when the disk fails: from now on it is read-only, open files too.

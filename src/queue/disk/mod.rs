@@ -9,5 +9,6 @@ pub mod last_sync;
 pub mod origin;
 pub mod panics;
 pub mod parts;
+pub mod runs;
 pub mod trees;
 pub mod writer;

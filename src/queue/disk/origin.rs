@@ -1,18 +1,17 @@
-//! Is this data dir still the one in which the queue was made, or a copy of it?
+//! Does this data dir lie where it last lay? A hint whether it is a copy.
 //!
 //! Two processes with one installation id would send the same rows under different tokens, and each
-//! would take the other's commits for its own. So the queue records, when it is made, which file it
-//! lies in: the **inode and birth time of sled's `db` file**, which sled makes once and never
+//! would take the other's commits for its own. Which data dir is the one, Kafka's notes tell
+//! (`ownership/fence.rs`). Where they cannot be asked, or say nothing, there is what the queue records of
+//! the file it lies in: the **inode and birth time of sled's `db` file**, which sled makes once and never
 //! replaces. A reboot, a container made anew on the same volume, `mv` of the data dir within its
 //! file system, and a disk moved to another machine keep both. `cp`, `rsync`, `tar` and a restore
-//! from a backup make a new file, whose birth time nobody can set: that is recognised.
+//! from a backup make a new file, whose birth time nobody can set. But so do some mounts of FUSE and
+//! overlays, and a snapshot or clone of the whole file system keeps both.
 //!
-//! Not evidence: the device number (changes with a reboot) and the machine id (changes with a
-//! container, stays with a cloned machine). The machine id is recorded for the message only.
-//!
-//! Not recognised: a block-level snapshot or clone of the whole file system, a restore that writes
-//! **into** the existing file, and a copy on a file system without birth times that happens to get
-//! the same inode. There `adopt` must be called by hand.
+//! So the device number and the kernel's boot id are recorded, too: a clone that is mounted beside its
+//! original has another device number or another kernel. They change with each reboot, and mean no more
+//! than that the first rows wait until Kafka was asked. The machine id is recorded for the message only.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -22,6 +21,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::disk::installation::new_installation_id;
+use crate::queue::disk::runs::{Runs, refuse_second_owner};
 use crate::queue::format::json::{get_json, put_json};
 use crate::queue::format::lane::Lane;
 use crate::queue::{DataDir, LaneState, Queue, QueueError, Trees};
@@ -37,6 +37,19 @@ pub(in crate::queue) struct Origin {
     /// Birth time, Unix nanoseconds as text; `None` where the file system keeps none.
     born_ns: Option<String>,
     machine: Option<String>,
+    #[serde(default)]
+    device: Option<u64>,
+    #[serde(default)]
+    boot: Option<String>,
+}
+
+/// How the place of a data dir differs from where it last lay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// The queue is in another file: a copy, or a file system that gives files new numbers.
+    pub file: bool,
+    /// It is on another device number, or of another boot.
+    pub device: bool,
 }
 
 impl Origin {
@@ -45,11 +58,13 @@ impl Origin {
         let meta = fs::metadata(&file).map_err(|e| QueueError::io("cannot look at", &file, e))?;
         let born = meta.created().ok();
         let born = born.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        let machine = fs::read_to_string("/etc/machine-id").ok();
+        let read = |path: &str| Some(fs::read_to_string(path).ok()?.trim().to_owned());
         Ok(Origin {
             inode: meta.ino(),
             born_ns: born.map(|d| d.as_nanos().to_string()),
-            machine: machine.map(|id| id.trim().to_owned()),
+            machine: read("/etc/machine-id"),
+            device: Some(meta.dev()),
+            boot: read("/proc/sys/kernel/random/boot_id"),
         })
     }
 
@@ -83,8 +98,9 @@ pub(in crate::queue) fn inherit(
 /// [`Queue::refuse_copy`] of a queue that may be damaged.
 ///
 /// # Errors
-/// [`QueueError::Copied`], or that it cannot be told.
+/// [`QueueError::Copied`], [`QueueError::SecondOwner`], or that it cannot be told.
 pub fn refuse_copy(trees: &Trees, dir: &DataDir) -> Result<(), QueueError> {
+    refuse_second_owner(trees, dir.path())?;
     let now = Origin::of(&dir.queue_path())?;
     match get_json::<Origin>(&trees.meta, ORIGIN.as_bytes())? {
         Some(then) if !then.is_same_file(&now) => Err(QueueError::Copied {
@@ -119,11 +135,39 @@ impl Queue {
         Ok(())
     }
 
-    /// Refuses a queue that lies in another file than it was made in. To be asked by whatever sends
-    /// rows or commits; those who only look need not.
+    /// How its place differs from where it last lay.
     ///
     /// # Errors
-    /// [`QueueError::Copied`].
+    /// [`QueueError`] if it cannot be told.
+    pub fn moved(&self) -> Result<Moved, QueueError> {
+        let now = Origin::of(&self.dir().queue_path())?;
+        let Some(then) = self.load::<Origin>(ORIGIN)? else {
+            return Ok(Moved::default());
+        };
+        Ok(Moved {
+            file: !then.is_same_file(&now),
+            // An earlier release recorded none.
+            device: then.device.is_some() && (&then.device, &then.boot) != (&now.device, &now.boot),
+        })
+    }
+
+    /// Takes the place where it lies for its own. Durable after [`Queue::sync`].
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be written.
+    pub fn accept_place(&self) -> Result<(), QueueError> {
+        let now = Origin::of(&self.dir().queue_path())?;
+        if self.load::<Origin>(ORIGIN)?.as_ref() != Some(&now) {
+            self.save(ORIGIN, &now)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a queue that lies in another file than it last lay in, or whose id has a second owner. To
+    /// be asked by whatever sends rows without Kafka; those who only look need not.
+    ///
+    /// # Errors
+    /// [`QueueError::Copied`], [`QueueError::SecondOwner`].
     pub fn refuse_copy(&self) -> Result<(), QueueError> {
         refuse_copy(&*self.trees()?, self.dir())
     }
@@ -141,10 +185,59 @@ impl Queue {
     /// # Errors
     /// [`QueueError`] if it cannot be written; to be called again then.
     pub fn adopt(&self, original_is_gone: bool) -> Result<Adopted, QueueError> {
+        let held_rows = self.hold_what_others_may_have(original_is_gone)?;
+        if !original_is_gone {
+            self.recount(now_ms())?;
+        }
+        let new = new_installation_id();
+        self.keep_runs(&Runs::default())?;
+        // Last: what is above may be done twice, but not half with the copy accepted.
+        self.save("installation", &new)?;
+        self.decided()?;
+        Ok(Adopted {
+            old: self.installation().to_owned(),
+            new,
+            held_rows,
+        })
+    }
+
+    /// Makes this data dir the one of its installation id, which another has, too, or had: all that Kafka
+    /// knows of the id at the next start counts as its own. What is held is what [`Queue::adopt`] holds.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be written; to be called again then.
+    pub fn declare_the_one(&self, other_is_gone: bool) -> Result<Adopted, QueueError> {
+        let held_rows = self.hold_what_others_may_have(other_is_gone)?;
+        let runs = Runs {
+            declared: true,
+            ..self.runs()?
+        };
+        self.keep_runs(&runs)?;
+        self.decided()?;
+        Ok(Adopted {
+            old: self.installation().to_owned(),
+            new: self.installation().to_owned(),
+            held_rows,
+        })
+    }
+
+    fn decided(&self) -> Result<(), QueueError> {
+        self.forget_second_owner()?;
+        self.accept_place()?;
+        self.sync()
+    }
+
+    fn hold_what_others_may_have(&self, others_are_gone: bool) -> Result<u64, QueueError> {
+        if matches!(self.refuse_copy(), Err(QueueError::SecondOwner { .. })) {
+            // What was sealed beside the other and never sent: it has the rows under tokens of its own.
+            for batch in self.summary()?.batches.iter().rev() {
+                self.unseal(batch)?;
+            }
+        }
         let lanes: Vec<Lane> = self.state().lanes.values().cloned().collect();
         let mut held_rows = 0;
         for mut lane in lanes {
-            if !original_is_gone {
+            if !others_are_gone {
                 lane.eligible = lane.sealed;
             }
             if !lane.has_tail() {
@@ -169,19 +262,6 @@ impl Queue {
                 self.update_batch(&batch)?;
             }
         }
-        if !original_is_gone {
-            self.recount(now_ms())?;
-        }
-        let new = new_installation_id();
-        self.sync()?;
-        // Last: what is above may be done twice, but not half with the copy accepted.
-        self.save("installation", &new)?;
-        self.save(ORIGIN, &Origin::of(&self.dir().queue_path())?)?;
-        self.sync()?;
-        Ok(Adopted {
-            old: self.installation().to_owned(),
-            new,
-            held_rows,
-        })
+        Ok(held_rows)
     }
 }

@@ -168,6 +168,18 @@ impl Queue {
         Ok(live.chain(kept).max())
     }
 
+    /// Up to where a partition's log was read or taken over, eligible or not; `None` if never.
+    ///
+    /// # Errors
+    /// [`QueueError`] if it cannot be read.
+    pub fn reached(&self, topic: &str, partition: i32) -> Result<Option<i64>, QueueError> {
+        let eligible = self.eligible_next(topic, partition)?;
+        let lanes = self.state();
+        let of_log = lanes.lanes.values();
+        let of_log = of_log.filter(|l| l.topic == topic && l.partition == partition);
+        Ok(of_log.map(|l| l.next).chain(eligible).max())
+    }
+
     /// Below which offset all of a topic's records are delivered or set aside, by partition, where no lane
     /// of it is left; of topics of that name the last one that was read.
     ///

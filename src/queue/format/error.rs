@@ -101,16 +101,29 @@ pub enum QueueError {
         /// And of this program's.
         known: String,
     },
-    /// The queue lies in another file than it was made in.
+    /// The queue lies in another file than it last lay in.
     #[error(
-        "the data dir {path} is a copy or was restored ({elsewhere}): its original may still send the \
-         same rows. `anonymizer adopt --data-dir {path}` makes it an installation of its own"
+        "the data dir {path} is a copy or was restored ({elsewhere}), or lies on a file system that gives \
+         files new numbers: an original may still send the same rows. `run` asks Kafka which it is; \
+         `anonymizer adopt --data-dir {path}` makes a copy an installation of its own"
     )]
     Copied {
         /// The data dir.
         path: PathBuf,
         /// Where the original was.
         elsewhere: &'static str,
+    },
+    /// Another data dir has the same installation id.
+    #[error(
+        "the data dir {path} is not the only one with its installation id: {words}. Neither sends a row \
+         until you have decided: on the one that goes on `anonymizer adopt --keep-id --data-dir {path}`, on \
+         the other `anonymizer adopt`, which gives it an id of its own"
+    )]
+    SecondOwner {
+        /// The data dir.
+        path: PathBuf,
+        /// What was seen.
+        words: String,
     },
     /// sled could not read the end of its log, and cut it off.
     #[error(
@@ -135,6 +148,14 @@ pub enum QueueError {
 }
 
 impl QueueError {
+    /// Whether the data dir may be a copy, and a person has to decide.
+    pub fn is_copy(&self) -> bool {
+        matches!(
+            self,
+            QueueError::Copied { .. } | QueueError::SecondOwner { .. }
+        )
+    }
+
     pub(crate) fn io(doing: &str, path: &Path, source: std::io::Error) -> QueueError {
         QueueError::Io {
             doing: doing.to_owned(),

@@ -15,9 +15,9 @@ use super::salvage::{Salvage, put};
 use super::verify::verify;
 use crate::queue::disk::files::{self, sync_below};
 use crate::queue::disk::last_sync::{HighWater, SYNCS};
-use crate::queue::disk::origin;
 use crate::queue::disk::panics::guarded;
 use crate::queue::disk::trees::Trees;
+use crate::queue::disk::{origin, runs};
 use crate::queue::format::block;
 use crate::queue::format::error::describe;
 use crate::queue::{CommandError, DataDir, LaneState, QueueError, json};
@@ -94,6 +94,7 @@ fn save(dir: &DataDir, now_ms: u64, watch: Watch<'_>) -> Result<Repaired, Comman
     }
     put(&to.meta, SYNCS, json(&high_water.last()))?;
     origin::inherit(&from, &damaged, &to, &fresh)?;
+    runs::declare(&to)?;
     guarded(|| to.db.flush().map_err(QueueError::store("flush")))?;
     drop((from, to));
     sync_below(&fresh)?;

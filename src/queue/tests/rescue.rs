@@ -347,6 +347,16 @@ fn adopting_while_the_original_is_gone_holds_only_what_kafka_did_not_acknowledge
 }
 
 #[test]
+fn what_was_sealed_beside_a_second_owner_and_never_sent_is_held_as_well() {
+    let (f, _) = filled();
+    let sealed = f.q().sealed_batch().unwrap();
+    f.q().keep_second_owner("seen").unwrap();
+    assert_eq!(f.q().adopt(false).unwrap().held_rows, 80 + sealed.rows);
+    assert_eq!(f.q().sealed_batch(), None);
+    assert_eq!(f.seal_all(), None);
+}
+
+#[test]
 fn an_export_has_its_name_once_it_is_whole() {
     let f = Fixture::new();
     f.lane(0, 4, 4);
