@@ -70,15 +70,36 @@ engine_weight() {
     { mkdir -p "${file%/*}" && echo "$weight" >"$file"; } 2>/dev/null || true
 }
 
+# engine_storage: overlayfs where it works, which it does not on itself; vfs copies every layer whole.
+engine_storage() {
+    local probe driver=vfs
+    probe=$(mktemp -d -p "$ENGINE_DIR")
+    mkdir "$probe"/{lower,upper,work,merged}
+    if mount -t overlay overlay -o "lowerdir=$probe/lower,upperdir=$probe/upper,workdir=$probe/work" \
+        "$probe/merged" 2>/dev/null; then
+        umount "$probe/merged"
+        driver=overlay2
+    fi
+    rm -rf "$probe"
+    echo "$driver"
+}
+
 engine_answers() { docker version >/dev/null 2>&1; }
+
+# engine_lock: for this script alone, until engine_down. Once; another one waits.
+engine_lock() {
+    [[ -z ${ENGINE_LOCK:-} ]] || return 0
+    mkdir -p "$ENGINE_DIR"
+    exec {ENGINE_LOCK}>"$ENGINE_DIR/.lock"
+    flock -n "$ENGINE_LOCK" || { log "waiting for another script that has the engine"; flock "$ENGINE_LOCK"; }
+}
 
 engine_up() {
     engine_possible || die "$why"
     # The paths of its sockets may have 108 characters.
     ((${#ENGINE_DIR} <= 70)) || die "ENGINE_DIR is too long for sockets: $ENGINE_DIR"
     mkdir -p "$ENGINE_DIR"/{log,client/cli-plugins}
-    exec {ENGINE_LOCK}>"$ENGINE_DIR/.lock"
-    flock -n "$ENGINE_LOCK" || { log "waiting for another script that has the engine"; flock "$ENGINE_LOCK"; }
+    engine_lock
     with_tools_lock engine_install
     ln -sf "$COMPOSE" "$ENGINE_DIR/client/cli-plugins/docker-compose"
     # Of a script that was killed.
@@ -86,18 +107,20 @@ engine_up() {
     rm -rf "$ENGINE_DIR/run"
     mkdir -p "$ENGINE_DIR/run"
     export DOCKER_HOST=unix://$ENGINE_DIR/run/d.sock
+    # None of the machine's settings.
     start_process "$ENGINE_DIR/containerd.pid" "$ENGINE_DIR/log/containerd.log" containerd \
+        --config "${CONTAINERD_CONFIG:-/dev/null}" \
         --root "$ENGINE_DIR/containerd" --state "$ENGINE_DIR/run/c" --address "$ENGINE_DIR/run/c.sock"
     wait_for 60 test -S "$ENGINE_DIR/run/c.sock" || engine_failed containerd
-    # No iptables and no default bridge: neither is allowed everywhere. vfs: overlayfs on overlayfs is not.
+    # No iptables and no default bridge: neither is allowed everywhere.
     start_process "$ENGINE_DIR/dockerd.pid" "$ENGINE_DIR/log/dockerd.log" dockerd \
-        --containerd "$ENGINE_DIR/run/c.sock" --storage-driver=vfs --iptables=false --ip6tables=false \
+        --containerd "$ENGINE_DIR/run/c.sock" --storage-driver="$(engine_storage)" --iptables=false --ip6tables=false \
         --bridge=none --data-root "$ENGINE_DIR/data" --exec-root "$ENGINE_DIR/run/e" \
         --pidfile "$ENGINE_DIR/run/d.pid" -H "$DOCKER_HOST"
     wait_for 90 engine_answers || engine_failed dockerd
     engine_clear
     engine_weight
-    log "engine: $(docker version --format '{{.Server.Version}}'), $(docker compose version --short)"
+    log "engine: $(docker info --format '{{.ServerVersion}}, storage driver {{.Driver}}'), Compose $(docker compose version --short)"
 }
 
 engine_failed() {
@@ -120,6 +143,14 @@ engine_clear() {
 engine_stop() {
     stop_process "$ENGINE_DIR/dockerd.pid" "$ENGINE_DIR/" 60
     stop_process "$ENGINE_DIR/containerd.pid" "$ENGINE_DIR/" 20
+    unmount_below "$ENGINE_DIR/run"
+}
+
+# unmount_below DIR: before it is removed, since what is mounted there would be, too.
+unmount_below() {
+    local mounted
+    while read -r mounted; do umount -l "$mounted" || die "still mounted: $mounted"; done < <(
+        awk -v dir="$1/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | sort -r)
 }
 
 engine_down() {

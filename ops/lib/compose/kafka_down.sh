@@ -2,9 +2,8 @@
 # and a restart would mend nothing; it is not ready, stops in time and starts.
 # shellcheck shell=bash
 
-step "Kafka down"
-# shellcheck disable=SC2154 # kills.sh has them
-for pid in "${loads[@]}"; do wait "$pid" || check "a load ended with exit code" $? 0; done
+step_at "Kafka down"
+loads_end
 restarts=$(facts anonymizer '{{.RestartCount}}') container=$(id anonymizer)
 compose stop broker >>"$LOGS/compose.log" 2>&1
 down_since=$(date +%s)

@@ -2,20 +2,14 @@
 # killed with an insert under way. What came of it is counted in end.sh.
 # shellcheck shell=bash
 
-kills=() stops=() loads=()
-
-# load SEED: 20,000 records in the background, dated on a day of their own, so that they can be counted apart.
-DAY=86400000 FIRST_DAY=1735689600000 # 2025-01-01
-load() {
-    compose run --rm -T --no-deps log-producer produce --count 20000 --rate 700 --seed "$1" \
-        --start-ms $((FIRST_DAY + $1 * DAY)) --json >"$LOGS/load-$1.json" 2>"$LOGS/load-$1.log" </dev/null &
-    loads+=($!)
-}
+. "$ROOT/ops/lib/compose/load.sh"
+kills=() stops=()
 
 # under_load: returns once the next load is being read.
 under_load() {
     local before
     before=$(metric rows_appended_total)
+    # shellcheck disable=SC2154 # load.sh has them
     load $((${#loads[@]} + 1))
     within 180 "load ${#loads[@]} is read" metric_over rows_appended_total $((before + 2000))
 }
@@ -32,7 +26,7 @@ timed_stop() {
 
 up() { compose up -d --no-build "$@" >>"$LOGS/compose.log" 2>&1 || { tail -n 20 "$LOGS/compose.log" >&2; die "docker compose up $*"; }; }
 
-step "docker kill -s KILL, under load"
+step_at "docker kill -s KILL, under load"
 under_load
 docker kill -s KILL "$(id anonymizer)" >/dev/null
 kills+=("docker kill")
@@ -41,7 +35,7 @@ check "exit code after docker kill" "$(facts anonymizer '{{.State.ExitCode}}')" 
 up anonymizer
 within 180 "it is back after docker kill" is_ready 200
 
-step "a crash, under load"
+step_at "a crash, under load"
 under_load
 kill -KILL "$(facts anonymizer '{{.State.Pid}}')"
 kills+=("crash")
@@ -49,7 +43,7 @@ restarted() { (($(facts anonymizer '{{.RestartCount}}') > 0)); }
 within 120 "the restart policy starts it again" restarted
 within 180 "it is back after a crash" is_ready 200
 
-step "a new container on the volume of one that was removed by force, under load"
+step_at "a new container on the volume of one that was removed by force, under load"
 under_load
 former=$(id anonymizer) volume=$(facts anonymizer '{{range .Mounts}}{{.Name}}{{end}}')
 docker rm -f "$former" >/dev/null
@@ -60,7 +54,7 @@ check "its volume" "$(facts anonymizer '{{range .Mounts}}{{.Name}}{{end}}')" "$v
 within 180 "it is back after it was replaced" is_ready 200
 check "a copy is seen where there is none" "$(told 's["copy"]')" None
 
-step "a replacement as for an upgrade, under load"
+step_at "a replacement as for an upgrade, under load"
 under_load
 former=$(id anonymizer)
 readme "docker compose up --build -d anonymizer" "--force-recreate --no-deps" >>"$LOGS/compose.log" 2>&1
@@ -74,7 +68,7 @@ print(*[e["Actor"]["Attributes"]["exitCode"] for e in events if e["Action"] == "
 PYTHON
 )" 0
 
-step "docker kill -s KILL with an insert under way"
+step_at "docker kill -s KILL with an insert under way"
 docker pause "$(id clickhouse)" >/dev/null
 load $((${#loads[@]} + 1))
 within 300 "a request is under way" metric_over requests_in_flight 0

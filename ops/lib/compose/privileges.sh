@@ -2,7 +2,7 @@
 # kept from, by trying.
 # shellcheck shell=bash
 
-step "privileges"
+step_at "privileges"
 check "user" "$(of_process Uid)" "10001 10001 10001 10001"
 check "group" "$(of_process Gid)" "10001 10001 10001 10001"
 for set in CapInh CapPrm CapEff CapBnd CapAmb; do check "$set" "$(of_process "$set")" 0000000000000000; done

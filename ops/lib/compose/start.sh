@@ -1,7 +1,7 @@
 # Part of ops/compose-test: the README's command starts all in the order of health, on 127.0.0.1 only.
 # shellcheck shell=bash
 
-step "start"
+step_at "start"
 began=$SECONDS
 readme "docker compose up --build" -d >"$LOGS/compose.log" 2>&1 || { tail -n 30 "$LOGS/compose.log" >&2; die "docker compose up failed"; }
 # shellcheck disable=SC2034 # told in the end
