@@ -2,7 +2,8 @@
 //!
 //! Hosts and paths stand for what the reader has: here for the neighbours of the test. What needs minutes,
 //! a registry or an engine of its own is run elsewhere: `ops/quickstart` and `ops/test` by hand and by CI,
-//! the queries by `tests/engine/totals.rs`; `docker compose` is not run.
+//! the queries by `tests/engine/totals.rs`, `docker compose` by `ops/compose-test`; of Kubernetes' two commands
+//! `ops/helm-test` runs the first one dry, `ops/pod-test` the second one in a container.
 
 use std::collections::BTreeSet;
 use std::fs;
