@@ -181,7 +181,8 @@ impl<'a> Way<'a> {
     pub fn disturb(&self, mut chance: Chance, notes: &Notes) {
         let mut faults = Deck::of(FAULTS);
         loop {
-            notes.wait(20 + chance.below(100));
+            // Most slots have to store something, or a backlog hides what memory does.
+            notes.wait(60 + chance.below(180));
             if notes.is_over() {
                 return;
             }
