@@ -25,6 +25,8 @@ const KAFKA: &[&str] = &[
     "kafka_brokers",
     "kafka_topic",
     "kafka_password_file",
+    "kafka_client_secret_file",
+    "kafka_token_file",
     "kafka_properties",
 ];
 /// What a request through the proxy needs.

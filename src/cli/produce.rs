@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     fs,
     net::Ipv6Addr,
     path::PathBuf,
@@ -20,6 +21,7 @@ use std::{
 use anyhow::{Context as _, anyhow, bail, ensure};
 use rdkafka::{
     ClientContext,
+    client::OAuthToken,
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
 };
@@ -28,6 +30,7 @@ use serde::Serialize;
 use crate::cli::exit::{Ended, Exit};
 use crate::cli::json;
 use crate::cli::progress::Progress;
+use crate::kafka::oauth::Tokens;
 use crate::record::synth::{Synth, SynthRecord};
 use crate::settings::Config;
 
@@ -135,6 +138,7 @@ fn masked(address: &str) -> String {
 struct Deliveries {
     delivered: AtomicU64,
     first_error: Mutex<Option<KafkaError>>,
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl Deliveries {
@@ -147,7 +151,13 @@ impl Deliveries {
     }
 }
 
-impl ClientContext for Deliveries {}
+impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        Tokens::answer(self.tokens.as_ref(), |_| {})
+    }
+}
 
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
@@ -236,9 +246,23 @@ fn produce(
     client
         .set("enable.idempotence", "true")
         .set("request.required.acks", "all");
+    let tokens = config.tokens().map(Tokens::new);
+    if let Some(tokens) = &tokens {
+        let asked = tokens.get(TOPIC_TIMEOUT);
+        asked.map_err(|fault| anyhow!("{fault}; {}", fault.reason.remedy()))?;
+    }
+    let needs_token = tokens.is_some();
+    let deliveries = Deliveries {
+        tokens,
+        ..Deliveries::default()
+    };
     let producer: BaseProducer<Deliveries> = client
-        .create_with_context(Deliveries::default())
+        .create_with_context(deliveries)
         .context("cannot make a Kafka producer of these kafka_properties")?;
+    if needs_token {
+        // librdkafka asks for it by an event.
+        producer.poll(Duration::from_millis(100));
+    }
     let topic = &config.kafka_topic;
     let partitions = partitions(&producer, topic, stop)
         .with_context(|| format!("cannot reach topic {topic} at {}", config.kafka_brokers))?;

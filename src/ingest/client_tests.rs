@@ -91,6 +91,7 @@ impl World {
             installation: "one",
             properties: &properties,
             password_file: None,
+            tokens: None,
         })
         .unwrap()
     }

@@ -22,8 +22,7 @@ const TOPIC_ID_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Consumer {
     fn new_probe(&self) -> Result<Probe, String> {
-        let config = self.recipe.config().map_err(|e| e.to_string())?;
-        Probe::new(&config, &self.topic)
+        Probe::new(&self.recipe, &self.topic)
     }
 
     fn committed_within(

@@ -1,11 +1,12 @@
 //! librdkafka's callbacks, which only note down what they are told.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -13,6 +14,8 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Statistics, TopicPartitionList};
 
 use super::fault::Fault;
+use super::oauth::{Tokens, without_tokens};
+use super::recipe::Recipe;
 use super::{Watch, handshake};
 
 /// Target of what librdkafka itself says: of its words only the kind is compared, see `runtime::logging`.
@@ -31,6 +34,7 @@ pub struct Context {
     pub(super) closing: AtomicBool,
     /// Where the group's member tells what it sees.
     watched: Option<Watched>,
+    pub(super) tokens: Option<Arc<Tokens>>,
 }
 
 struct Watched {
@@ -40,24 +44,39 @@ struct Watched {
 }
 
 impl Context {
-    pub(super) fn watched(watch: &Arc<Watch>, topic: &str, config: &ClientConfig) -> Context {
+    /// Of a client that is beside the group's member.
+    pub(super) fn beside(recipe: &Recipe) -> Context {
+        Context {
+            tokens: recipe.tokens().cloned(),
+            ..Context::default()
+        }
+    }
+
+    /// Of the group's member, of the recipe and what it gave.
+    pub(super) fn watched(
+        watch: &Arc<Watch>,
+        topic: &str,
+        recipe: &Recipe,
+        config: &ClientConfig,
+    ) -> Context {
         Context {
             watched: Some(Watched {
                 watch: Arc::clone(watch),
                 topic: topic.to_owned(),
                 config: config.clone(),
             }),
-            ..Context::default()
+            ..Context::beside(recipe)
         }
     }
 }
 
 impl Watched {
     /// A connection failed, as librdkafka says.
-    fn failed(&self, line: &str) {
+    fn failed(&self, line: &str, tokens: Option<&Arc<Tokens>>) {
         let Some(fault) = Fault::of_line(line) else {
             return;
         };
+        let fault = Tokens::explain(tokens, fault);
         if self.watch.met(&fault) {
             let (watch, config) = (Arc::clone(&self.watch), self.config.clone());
             let ask = move || watch.explained(&handshake::explain(fault, &config));
@@ -68,10 +87,21 @@ impl Watched {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        Tokens::answer(self.tokens.as_ref(), |fault| {
+            if let Some(watched) = &self.watched {
+                watched.watch.met(fault);
+            }
+        })
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if let (Some(watched), "FAIL") = (&self.watched, facility) {
-            watched.failed(message);
+            watched.failed(message, self.tokens.as_ref());
         }
+        let message = without_tokens(message);
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -101,6 +131,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        let reason = without_tokens(reason);
         if let Some(Watched {
             watch,
             topic,

@@ -12,6 +12,16 @@ pub enum Reason {
     Password,
     /// The way in which the password is told.
     Mechanism,
+    /// A token is (OAUTHBEARER).
+    TokenRefused,
+    /// Who gives tokens is out of reach.
+    TokenEndpoint,
+    /// It does not know us.
+    TokenClient,
+    /// What it gives is no token.
+    TokenAnswer,
+    /// The file of a token has none.
+    TokenFile,
     /// SASL where there is none.
     NoSasl,
     /// No SASL where there is.
@@ -47,7 +57,7 @@ pub enum Reason {
 /// Words and remedies.
 type Row = (Reason, &'static str, &'static str);
 
-const TABLE: [Row; 17] = [
+const TABLE: [Row; 22] = [
     (
         Reason::Password,
         "password",
@@ -57,6 +67,33 @@ const TABLE: [Row; 17] = [
         Reason::Mechanism,
         "mechanism",
         "set sasl.mechanisms in kafka_properties to one that it takes",
+    ),
+    (
+        Reason::TokenRefused,
+        "token-refused",
+        "compare audience, issuer and scope of the token with what the broker wants, the issuer's keys with those          that it trusts, and the clocks",
+    ),
+    (
+        Reason::TokenEndpoint,
+        "token-endpoint",
+        "look at the endpoint and at what lies between, or set sasl.oauthbearer.token.endpoint.url and \
+         https.ca.location in kafka_properties, and kafka_client_secret_file",
+    ),
+    (
+        Reason::TokenClient,
+        "token-client",
+        "set sasl.oauthbearer.client.id and sasl.oauthbearer.scope in kafka_properties, and the secret \
+         (kafka_client_secret_file) to what the endpoint knows",
+    ),
+    (
+        Reason::TokenAnswer,
+        "token-answer",
+        "set sasl.oauthbearer.token.endpoint.url in kafka_properties to a token endpoint (OAuth 2.0)",
+    ),
+    (
+        Reason::TokenFile,
+        "token-file",
+        "look at who writes it, or set kafka_token_file",
     ),
     (
         Reason::NoSasl,
@@ -171,9 +208,13 @@ impl Reason {
         !matches!(self, Reason::Resolve | Reason::Refused)
     }
 
-    /// Whether it is concluded from a broker that hangs up, as one that is being stopped does, too.
+    /// Whether it is concluded from a broker that hangs up, as one that is being stopped does, too; or that
+    /// refuses SASL, as one does that is told another token within a second.
     pub fn is_a_guess(self) -> bool {
-        matches!(self, Reason::NoTls | Reason::WantsTls | Reason::WantsSasl)
+        matches!(
+            self,
+            Reason::NoTls | Reason::WantsTls | Reason::WantsSasl | Reason::NoSasl
+        )
     }
 
     /// Whether a broker was reached, which refuses the topic or the group.
@@ -202,6 +243,11 @@ impl fmt::Display for Fault {
         match self.reason {
             Reason::Password => write!(f, "{whose} refuses the user or password (SASL)"),
             Reason::Mechanism => write!(f, "{whose} does not take this SASL mechanism"),
+            Reason::TokenRefused => write!(f, "{whose} refuses the token (SASL OAUTHBEARER)"),
+            Reason::TokenEndpoint => write!(f, "no token from {whose}"),
+            Reason::TokenClient => write!(f, "{whose} refuses the client, and gives no token"),
+            Reason::TokenAnswer => write!(f, "{whose} does not answer as a token endpoint does"),
+            Reason::TokenFile => write!(f, "no token in {whose}"),
             Reason::NoSasl => write!(f, "{whose} is a port without SASL"),
             Reason::WantsSasl => write!(
                 f,

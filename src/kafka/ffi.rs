@@ -46,6 +46,17 @@ impl Membership {
     }
 }
 
+/// Has librdkafka ask for a token in 10 s, as after one that did not come: what it has is refused. It would
+/// ask when 80 % of that one's time is over.
+pub fn ask_for_token<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
+    let words = c"the broker refuses the last one";
+    // SAFETY: the pointer comes from a live consumer, and the words live for ever.
+    unsafe {
+        let client = consumer.client().native_ptr();
+        sys::rd_kafka_oauthbearer_set_token_failure(client, words.as_ptr());
+    }
+}
+
 /// Topic partitions of `list` with their commit metadata; `None` where it is no UTF-8.
 pub fn commit_metadata(list: &TopicPartitionList) -> Vec<(i32, Option<String>)> {
     // SAFETY: the list lives through this call, `elems` points at `cnt` of its elements, and each

@@ -1,13 +1,16 @@
 //! The group of an instance that is not running, asked from beside it.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::oauth::{self, Tokens};
 use super::{ConsumerOptions, Seen};
 use crate::runtime::clock::now_ms;
 use crate::runtime::conditions::Trouble;
@@ -32,9 +35,15 @@ pub fn ask(options: &ConsumerOptions<'_>, timeout: Duration) -> (Seen, BTreeMap<
 }
 
 /// Says nothing: the answer tells what failed.
-struct Silent;
+struct Silent(Option<Arc<Tokens>>);
 
 impl ClientContext for Silent {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        Tokens::answer(self.0.as_ref(), |_| {})
+    }
+
     fn error(&self, _: KafkaError, _: &str) {}
 }
 
@@ -44,12 +53,17 @@ type Offsets = BTreeMap<i32, i64>;
 
 fn try_ask(options: &ConsumerOptions<'_>, timeout: Duration) -> Result<(Offsets, Offsets), String> {
     let words = |e: KafkaError| e.to_string();
-    let mut config = options.recipe().config().map_err(words)?;
+    let recipe = options.recipe();
+    let mut config = recipe.config().map_err(words)?;
     config.remove("group.instance.id");
     config.set("statistics.interval.ms", "0");
     // What cannot be reached is told once, by us.
     config.set_log_level(rdkafka::config::RDKafkaLogLevel::Emerg);
-    let client: BaseConsumer<Silent> = config.create_with_context(Silent).map_err(words)?;
+    if let Some(tokens) = recipe.tokens() {
+        tokens.get(timeout).map_err(|fault| fault.to_string())?;
+    }
+    let silent = Silent(recipe.tokens().cloned());
+    let client: BaseConsumer<Silent> = oauth::create(&config, silent).map_err(words)?;
     let metadata = client
         .fetch_metadata(Some(options.topic), timeout)
         .map_err(words)?;

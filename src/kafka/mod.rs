@@ -13,6 +13,7 @@ mod fetched;
 mod ffi;
 pub mod group;
 mod handshake;
+pub mod oauth;
 mod options;
 mod probe;
 mod recipe;
@@ -91,13 +92,13 @@ impl Consumer {
         let print = Mutex::new(recipe.print());
         let config = recipe.config()?;
         let watch = Arc::default();
-        let client: BaseConsumer<Context> =
-            config.create_with_context(Context::watched(&watch, options.topic, &config))?;
+        let context = Context::watched(&watch, options.topic, &recipe, &config);
+        let client = oauth::create(&config, context)?;
         Ok(Consumer {
             client: RwLock::new(Arc::new(client)),
             recipe,
             print,
-            make: |config, context| config.create_with_context(context),
+            make: |config, context| oauth::create(config, context),
             topic: options.topic.to_owned(),
             probe: Mutex::default(),
             watch,
@@ -128,7 +129,7 @@ impl Consumer {
         // Before they are read: a change in between is noticed then.
         let print = self.recipe.print();
         let config = self.recipe.config()?;
-        let context = Context::watched(&self.watch, &self.topic, &config);
+        let context = Context::watched(&self.watch, &self.topic, &self.recipe, &config);
         let client = Arc::new((self.make)(&config, context)?);
         Ok(Another { client, print })
     }
@@ -226,8 +227,12 @@ impl Consumer {
     pub fn poll(&self) -> Event {
         let client = self.client();
         let polled = client.poll(Duration::ZERO);
+        let context: &Context = client.context();
+        let tokens = context.tokens.as_ref();
+        if tokens.is_some_and(|tokens| tokens.take_refused()) {
+            ffi::ask_for_token(&client);
+        }
         let rebalance = {
-            let context: &Context = client.context();
             context
                 .rebalances
                 .lock()

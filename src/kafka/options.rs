@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
+use super::oauth::{self, Source, Tokens};
 use super::recipe::Recipe;
 use super::watch;
 
@@ -22,12 +23,16 @@ pub struct ConsumerOptions<'a> {
     pub properties: &'a BTreeMap<String, String>,
     /// A file whose first line is the password.
     pub password_file: Option<&'a Path>,
+    /// Where tokens come from, for OAUTHBEARER.
+    pub tokens: Option<Source>,
 }
 
 impl ConsumerOptions<'_> {
     /// What clients are made of; `check` makes one of the same.
     pub fn recipe(&self) -> Recipe {
-        Recipe::new(self.client_config(), self.password_file.map(PathBuf::from))
+        let tokens = self.tokens.clone().map(Tokens::new);
+        let password_file = self.password_file.map(PathBuf::from);
+        Recipe::new(self.client_config(), password_file, tokens)
     }
 
     fn client_config(&self) -> ClientConfig {
@@ -56,7 +61,9 @@ impl ConsumerOptions<'_> {
             .set("statistics.interval.ms", watch::EVERY_MS);
         config.set("bootstrap.servers", self.brokers);
         for (name, value) in self.properties {
-            config.set(name, value);
+            if !oauth::PROPERTIES.contains(&name.as_str()) {
+                config.set(name, value);
+            }
         }
         config.set_log_level(RDKafkaLogLevel::Info);
         config

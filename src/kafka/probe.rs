@@ -5,13 +5,13 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{ASK_TIMEOUT, Context};
+use super::recipe::Recipe;
+use super::{ASK_TIMEOUT, Context, oauth};
 use crate::kafka::ffi as native;
 use crate::record::Mark;
 
@@ -25,8 +25,8 @@ pub struct Probe {
 impl Probe {
     /// # Errors
     /// In words, if librdkafka cannot make a client.
-    pub fn new(config: &ClientConfig, topic: &str) -> Result<Probe, String> {
-        let mut config = config.clone();
+    pub fn new(recipe: &Recipe, topic: &str) -> Result<Probe, String> {
+        let mut config = recipe.config().map_err(|e| e.to_string())?;
         // Not a member: it subscribes to nothing, and must not look like a double of the one that does.
         config.remove("group.instance.id");
         config
@@ -36,7 +36,7 @@ impl Probe {
             .set("isolation.level", "read_uncommitted")
             .set("fetch.message.max.bytes", "65536")
             .set("fetch.wait.max.ms", "10");
-        let client = config.create_with_context(Context::default());
+        let client = oauth::create(&config, Context::beside(recipe));
         Ok(Probe {
             client: client.map_err(|e| e.to_string())?,
             topic: topic.to_owned(),
@@ -45,6 +45,8 @@ impl Probe {
 
     /// The client, for other questions.
     pub fn client(&self) -> &BaseConsumer<Context> {
+        // By a poll librdkafka asks for a new token.
+        drop(self.client.poll(Duration::ZERO));
         &self.client
     }
 

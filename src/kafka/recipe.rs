@@ -4,10 +4,13 @@
 use std::fs;
 use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use xxhash_rust::xxh3::Xxh3;
+
+use super::oauth::Tokens;
 
 /// Properties that name a file.
 const FILES: [&str; 5] = [
@@ -26,6 +29,7 @@ const PASSWORD_FILE: &str = "kafka_password_file";
 pub struct Recipe {
     config: ClientConfig,
     password_file: Option<PathBuf>,
+    tokens: Option<Arc<Tokens>>,
 }
 
 /// What the files hold, as far as it can be told whether it changed.
@@ -33,11 +37,21 @@ pub struct Recipe {
 pub struct Print(u64);
 
 impl Recipe {
-    pub(super) fn new(config: ClientConfig, password_file: Option<PathBuf>) -> Recipe {
+    pub(super) fn new(
+        config: ClientConfig,
+        password_file: Option<PathBuf>,
+        tokens: Option<Arc<Tokens>>,
+    ) -> Recipe {
         Recipe {
             config,
             password_file,
+            tokens,
         }
+    }
+
+    /// Where all of its clients have their tokens from, if that is how they get in.
+    pub(super) fn tokens(&self) -> Option<&Arc<Tokens>> {
+        self.tokens.as_ref()
     }
 
     /// Every property, and the password as it is now.
@@ -98,7 +112,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         let mut config = ClientConfig::new();
         config.set("ssl.ca.location", at("ca").display().to_string());
-        let recipe = Recipe::new(config, Some(at("password")));
+        let recipe = Recipe::new(config, Some(at("password")), None);
         let said = recipe.config().unwrap_err().to_string();
         assert!(said.contains("ssl.ca.location: cannot use /"), "{said}");
         assert_eq!(recipe.print(), None);

@@ -1,15 +1,17 @@
 //! Can the topic be read? Asked by `check`, with a client that joins no group; each reason why not is a
 //! sentence of its own, as far as librdkafka tells.
 
-use std::sync::{Mutex, PoisonError};
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::fault::{Fault, Reason};
+use super::oauth::{self, Tokens, without_tokens};
 use super::{ConsumerOptions, handshake};
 
 /// How long one question may take; faults are heard of in between.
@@ -53,13 +55,23 @@ struct Heard {
     /// What was met last, and the last line on a connection that failed.
     fault: Mutex<Option<Fault>>,
     words: Mutex<Option<String>>,
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl ClientContext for Heard {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        Tokens::answer(self.tokens.as_ref(), |fault| {
+            *lock(&self.fault) = Some(fault.clone());
+        })
+    }
+
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         if matches!(facility, "FAIL" | "ERROR") {
+            let message = &*without_tokens(message);
             if let Some(fault) = Fault::of_line(message) {
-                *lock(&self.fault) = Some(fault);
+                *lock(&self.fault) = Some(Tokens::explain(self.tokens.as_ref(), fault));
             }
             // `[thrd:...]: host:port/bootstrap: what happened`
             let words = message
@@ -83,14 +95,20 @@ fn lock<T>(what: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// # Errors
 /// [`Unusable`].
 pub fn partitions(options: &ConsumerOptions<'_>, within: Duration) -> Result<usize, Unusable> {
+    let unusable = |e: KafkaError| Unusable::Client(e.to_string());
     // The client that `run` would have.
-    let config = options.recipe().config();
-    let mut config = config.map_err(|e| Unusable::Client(e.to_string()))?;
+    let recipe = options.recipe();
+    let mut config = recipe.config().map_err(unusable)?;
     config.set("statistics.interval.ms", "0");
-    let client: BaseConsumer<Heard> = config
-        .create_with_context(Heard::default())
-        .map_err(|e| Unusable::Client(e.to_string()))?;
     let began = Instant::now();
+    if let Some(tokens) = recipe.tokens() {
+        tokens.get(within).map_err(Unusable::Fault)?;
+    }
+    let heard = Heard {
+        tokens: recipe.tokens().cloned(),
+        ..Heard::default()
+    };
+    let client: BaseConsumer<Heard> = oauth::create(&config, heard).map_err(unusable)?;
     loop {
         let left = within.saturating_sub(began.elapsed());
         let asked = client.fetch_metadata(Some(options.topic), ASK.min(left));

@@ -117,6 +117,12 @@ pub enum ConfigError {
         "kafka_properties: sasl.password is given, and kafka_password_file, too; give one of them"
     )]
     TwoPasswords,
+    /// Tokens for Kafka from nowhere, or from two places.
+    #[error("kafka_properties: {problem}")]
+    Tokens {
+        /// What is missing, or there twice.
+        problem: String,
+    },
     /// The password file cannot be used.
     #[error("{setting}: cannot use {}: {reason}", path.display())]
     PasswordFile {

@@ -19,6 +19,7 @@ mod properties;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use error::{ConfigError, Origin};
 pub use file::{example, schema};
@@ -34,6 +35,7 @@ use std::{
 };
 
 use crate::clickhouse::AllowedDuplicates;
+use crate::kafka::oauth;
 use crate::queue::PackedFormat;
 use crate::runtime::logging::Format;
 use crate::runtime::room::Amount;
@@ -98,7 +100,8 @@ macro_rules! settings {
                     shown: raw.shown(),
                     warnings: raw.warnings(),
                 }
-                .with_one_password()
+                .with_one_password()?
+                .with_one_source_of_tokens()
             }
         }
     };
@@ -115,6 +118,10 @@ settings! {
         "WHERE", "earliest", "Where to begin in a partition without any offset, here or in Kafka";
     kafka_password_file: Option<PathBuf> = "", parse::optional_path,
         "FILE", "/run/secrets/kafka", "File whose first line is the password for Kafka (sasl.password)";
+    kafka_client_secret_file: Option<PathBuf> = "", parse::optional_path,
+        "FILE", "/run/secrets/kafka-client", "File whose first line is the client secret at a token endpoint (OAUTHBEARER)";
+    kafka_token_file: Option<PathBuf> = "", parse::optional_path,
+        "FILE", "/run/secrets/kafka-token", "File with a token for OAUTHBEARER, in place of an endpoint; read anew in time";
     data_dir: PathBuf = "./data", parse::path,
         "DIR", "/var/lib/anonymizer", "Directory of the queue; one process owns it";
     clickhouse_url: String = "http://localhost:8124", parse::url,
@@ -260,14 +267,17 @@ impl Config {
         }
     }
 
-    /// A librdkafka configuration with the brokers, all `kafka_properties` and the password in it.
+    /// A librdkafka configuration with the brokers, the `kafka_properties` and the password in it.
+    /// See [`Config::tokens`] for what librdkafka does not take.
     ///
     /// # Errors
     /// [`ConfigError::PasswordFile`].
     pub fn kafka_client(&self) -> Result<rdkafka::ClientConfig, ConfigError> {
         let mut client = rdkafka::ClientConfig::new();
         for (name, value) in &self.kafka_properties {
-            client.set(name, value);
+            if !oauth::PROPERTIES.contains(&name.as_str()) {
+                client.set(name, value);
+            }
         }
         client.set("bootstrap.servers", &self.kafka_brokers);
         if let Some(path) = &self.kafka_password_file {

@@ -18,6 +18,7 @@ impl Config {
             installation,
             properties: &self.kafka_properties,
             password_file: self.kafka_password_file.as_deref(),
+            tokens: self.tokens(),
         }
     }
 

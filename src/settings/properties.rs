@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use rdkafka::error::KafkaError;
 
 use super::{ConfigError, Origin};
+use crate::kafka::oauth;
 use table::{ALIASES, Decision, TABLE};
 
 /// The setting's name.
@@ -38,6 +39,9 @@ pub(super) fn is_secret(property: &str) -> bool {
         "assertion",
     ];
     let property = property.to_ascii_lowercase();
+    if property == oauth::ENDPOINT {
+        return false;
+    }
     WORDS.iter().any(|word| property.contains(word))
 }
 
@@ -109,6 +113,12 @@ fn decide(name: &str, value: &str) -> Result<&'static str, String> {
             Decision::Within(a, b) if !within(a, b) => {
                 return Err(format!("must be a number from {a} to {b}: it {why}"));
             }
+            Decision::Ours([]) if value.is_empty() => return Err("is empty".into()),
+            Decision::Ours(only) if !only.is_empty() && !only.contains(&value) => {
+                let only = only.join(" or ");
+                return Err(format!("cannot be set to anything but {only}: it {why}"));
+            }
+            Decision::Ours(_) => return Ok(property.unwrap_or_default()),
             _ => {}
         }
     }

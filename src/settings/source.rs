@@ -120,14 +120,12 @@ impl Raw {
         let property = properties::split(value).filter(|_| name == properties::NAME);
         match property {
             Some((property, _)) if properties::holds_a_secret(&property) => {
-                let is_password = properties::resolve(&property) == Some("sasl.password");
-                Err(ConfigError::SecretFlag {
-                    property,
-                    by: match is_password {
-                        true => "kafka_password_file, ",
-                        false => "",
-                    },
-                })
+                let by = match properties::resolve(&property) {
+                    Some("sasl.password") => "kafka_password_file, ",
+                    Some("sasl.oauthbearer.client.secret") => "kafka_client_secret_file, ",
+                    _ => "",
+                };
+                Err(ConfigError::SecretFlag { property, by })
             }
             _ => Ok(()),
         }

@@ -186,6 +186,9 @@ fn shown(help: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// What says where tokens for Kafka come from.
+const TOKENS: [&str; 2] = ["kafka_client_secret_file", "kafka_token_file"];
+
 /// A command's file says which settings it reads: `config.NAME`, or a method for some of them.
 #[test]
 fn the_help_of_a_command_shows_the_settings_that_its_source_reads_and_no_other() {
@@ -205,6 +208,9 @@ fn the_help_of_a_command_shows_the_settings_that_its_source_reads_and_no_other()
         let mut read = named(body.split("\n    }\n").next().unwrap(), "self.");
         if read.remove("clickhouse_password") {
             read.insert("clickhouse_password_file".into());
+        }
+        if read.contains("tokens") {
+            read.extend(TOKENS.map(str::to_owned));
         }
         &read & &every
     };
@@ -236,6 +242,9 @@ fn the_help_of_a_command_shows_the_settings_that_its_source_reads_and_no_other()
             read.extend(
                 ["kafka_brokers", "kafka_password_file", "kafka_properties"].map(str::to_owned),
             );
+        }
+        if source.contains("config.tokens()") {
+            read.extend(TOKENS.map(str::to_owned));
         }
         for method in ["sink", "consumer_options", "bounds"] {
             if source.contains(&format!("config.{method}(")) {

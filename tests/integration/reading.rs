@@ -129,6 +129,7 @@ fn a_new_client_does_not_wait_for_brokers_that_are_gone() {
         installation: "one",
         properties: &properties,
         password_file: None,
+        tokens: None,
     };
     let consumer = Consumer::subscribe(&options).unwrap();
     let mut fetched = consumer.fetched();

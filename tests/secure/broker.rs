@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::issuer::{AUDIENCE, ISSUER, Signs};
 use crate::support::kafka::Kafka;
 use crate::support::stack::{Stack, free_port};
 use crate::support::tls::Identity;
 
 /// A listener: its name, its protocol, and the certificate that it shows.
-const LISTENERS: [(&str, &str, &str); 7] = [
+const LISTENERS: [(&str, &str, &str); 8] = [
     ("PLAINTEXT", "PLAINTEXT", ""),
     ("TLS", "SSL", "server"),
     ("MTLS", "SSL", "server"),
@@ -17,6 +18,7 @@ const LISTENERS: [(&str, &str, &str); 7] = [
     ("ELSEWHERE", "SSL", "elsewhere"),
     ("PLAIN", "SASL_PLAINTEXT", ""),
     ("SCRAM", "SASL_SSL", "server"),
+    ("OAUTH", "SASL_SSL", "server"),
 ];
 
 /// Who is who: the password of all of them.
@@ -27,6 +29,8 @@ pub struct Broker {
     dir: tempfile::TempDir,
     ports: Vec<u16>,
     pub authority: Identity,
+    /// The key of tokens that it takes.
+    pub signs: Signs,
 }
 
 impl Broker {
@@ -53,6 +57,10 @@ impl Broker {
         let client = Identity::signed("anonymizer", &authority);
         client.write(&at("client.pem"));
         client.write_key(&at("client.key"));
+
+        let signs = Signs::new();
+        signs.write(&at("jwks.json"));
+        let keys = at("jwks.json").display().to_string();
 
         let ports: Vec<u16> = LISTENERS.iter().map(|_| free_port()).collect();
         let controller = free_port();
@@ -84,10 +92,28 @@ impl Broker {
                  user_fickle=\"{PASSWORD}\";"
             ),
             "listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512".into(),
+            "listener.name.oauth.sasl.enabled.mechanisms=OAUTHBEARER".into(),
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".into(),
             "super.users=User:ANONYMOUS".into(),
             "allow.everyone.if.no.acl.found=true".into(),
         ];
+        let oauth = "org.apache.kafka.common.security.oauthbearer.";
+        for property in [
+            "sasl.jaas.config=OAuthBearerLoginModule required;",
+            "sasl.server.callback.handler.class=OAuthBearerValidatorCallbackHandler",
+            // It hangs up on who has no new token once the old one has ended.
+            "connections.max.reauth.ms=3600000",
+        ] {
+            let property = property.replace("=O", &format!("={oauth}O"));
+            lines.push(format!("listener.name.oauth.oauthbearer.{property}"));
+        }
+        // By itself it looks at no signature, no issuer and no audience.
+        lines.push(format!(
+            "sasl.oauthbearer.jwt.validator.class={oauth}BrokerJwtValidator"
+        ));
+        lines.push(format!("sasl.oauthbearer.jwks.endpoint.url=file://{keys}"));
+        lines.push(format!("sasl.oauthbearer.expected.issuer={ISSUER}"));
+        lines.push(format!("sasl.oauthbearer.expected.audience={AUDIENCE}"));
         for mechanism in ["256", "512"] {
             lines.push(format!(
                 "listener.name.scram.scram-sha-{mechanism}.sasl.jaas.config=\
@@ -113,6 +139,10 @@ impl Broker {
                 ("KAFKA_CONTROLLER_PORT", controller.to_string()),
                 ("KAFKA_PARTITIONS", "0".into()),
                 ("KAFKA_HEAP", "256m".into()),
+                (
+                    "KAFKA_OPTS",
+                    format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://{keys}"),
+                ),
                 ("KAFKA_FORMAT", format.join(" ")),
                 ("KAFKA_EXTRA", lines.join("\n")),
             ],
@@ -122,6 +152,7 @@ impl Broker {
             dir,
             ports,
             authority,
+            signs,
         };
         // Where one is denied something, nobody else is let in without being allowed.
         broker.acl(&[

@@ -15,10 +15,10 @@ use crate::support::program::Setup;
 use crate::support::tls::Identity;
 use crate::support::world::World;
 
-type Secure = World<Arc<Broker>>;
+pub type Secure = World<Arc<Broker>>;
 
 /// A topic of its own, and the settings for it.
-fn world(topic: &str, partitions: i32) -> Secure {
+pub fn world(topic: &str, partitions: i32) -> Secure {
     let broker = Broker::get();
     let w = World::on(broker.topic(topic, partitions));
     w.with("--kafka-topic", topic)
@@ -27,7 +27,7 @@ fn world(topic: &str, partitions: i32) -> Secure {
 }
 
 /// Has the program come to a listener with these properties, and with the password of all.
-fn come(setup: &mut Setup, broker: &Broker, listener: &str, properties: &[&str]) {
+pub fn come(setup: &mut Setup, broker: &Broker, listener: &str, properties: &[&str]) {
     setup.set("--kafka-brokers", &broker.at(listener));
     for property in properties {
         // A file beside the certificates.
@@ -40,13 +40,13 @@ fn come(setup: &mut Setup, broker: &Broker, listener: &str, properties: &[&str])
 }
 
 const TLS: &str = "security.protocol=ssl";
-const AUTHORITY: &str = "ssl.ca.location=@authority.pem";
+pub const AUTHORITY: &str = "ssl.ca.location=@authority.pem";
 const SASL: &str = "security.protocol=sasl_plaintext";
-const SASL_TLS: &str = "security.protocol=sasl_ssl";
+pub const SASL_TLS: &str = "security.protocol=sasl_ssl";
 const PLAIN: &str = "sasl.mechanism=PLAIN";
 const USER: &str = "sasl.username=anonymizer";
 
-fn another(kafka: &Kafka, topic: &str, clickhouse: &FakeClickHouse) -> Setup {
+pub fn another(kafka: &Kafka, topic: &str, clickhouse: &FakeClickHouse) -> Setup {
     let mut setup = Setup::new(kafka, clickhouse);
     setup.set("--kafka-topic", topic);
     setup.set("--kafka-group", topic);

@@ -2,6 +2,8 @@
 //! certificates.
 //!
 //! - Every way in reads every record once: TLS, client certificates, PLAIN, SCRAM-SHA-256 and -512.
+//! - Tokens of an endpoint and of a file get in, are renewed while records are read, and each way in which
+//!   there is none, or the broker refuses it, has its own words and ends without a restart.
 //! - Every refusal has its own words in `check`, the status and the metric, and loses nothing.
 //! - What is renewed in a file is used; what does not get in is not.
 //! - Rights that are taken away are named, and reading goes on once they are back.
@@ -13,4 +15,6 @@ mod support;
 
 mod broker;
 mod clickhouse;
+mod issuer;
 mod kafka;
+mod oauth;

@@ -12,9 +12,11 @@ pub(super) enum Decision {
     Only(&'static str),
     /// Nothing.
     Never,
+    /// One of these values, or any if there are none. It is ours, and librdkafka does not see it.
+    Ours(&'static [&'static str]),
 }
 
-use Decision::{Free, Never, Only, Within};
+use Decision::{Free, Never, Only, Ours, Within};
 
 /// Properties of one decision, and its reason as the end of `it ...`.
 pub(super) struct Group {
@@ -37,6 +39,7 @@ const OFFSETS: &str =
     "would let offsets move before their rows are on the disk: records would be lost";
 const PRODUCER: &str =
     "is set by produce, which counts a record only when all replicas have it, once";
+const TOKENS: &str = "says where tokens come from, which the program fetches itself";
 const OLD_BROKERS: &str =
     "would speak to the brokers as to those of 2015, without transactions and epochs";
 
@@ -221,19 +224,29 @@ pub(super) const TABLE: &[Group] = &[
         ],
     ),
     group(
-        Free,
-        "is between you and your brokers: a wrong one cannot connect",
+        Ours(&[]),
+        TOKENS,
+        &[
+            "https.ca.location",
+            "sasl.oauthbearer.client.id",
+            "sasl.oauthbearer.client.secret",
+            "sasl.oauthbearer.scope",
+            "sasl.oauthbearer.token.endpoint.url",
+        ],
+    ),
+    group(
+        Ours(&["client_credentials"]),
+        TOKENS,
+        &["sasl.oauthbearer.grant.type"],
+    ),
+    group(Ours(&["oidc"]), TOKENS, &["sasl.oauthbearer.method"]),
+    group(
+        Never,
+        "belongs to a way to tokens that is not built in: there are client credentials \
+         (sasl.oauthbearer.token.endpoint.url) and kafka_token_file",
         &[
             "enable.sasl.oauthbearer.unsecure.jwt",
-            "enable.ssl.certificate.verification",
-            "https.ca.location",
             "https.ca.pem",
-            "sasl.kerberos.keytab",
-            "sasl.kerberos.kinit.cmd",
-            "sasl.kerberos.min.time.before.relogin",
-            "sasl.kerberos.principal",
-            "sasl.kerberos.service.name",
-            "sasl.mechanisms",
             "sasl.oauthbearer.assertion.algorithm",
             "sasl.oauthbearer.assertion.claim.aud",
             "sasl.oauthbearer.assertion.claim.exp.seconds",
@@ -246,15 +259,22 @@ pub(super) const TABLE: &[Group] = &[
             "sasl.oauthbearer.assertion.private.key.file",
             "sasl.oauthbearer.assertion.private.key.passphrase",
             "sasl.oauthbearer.assertion.private.key.pem",
-            "sasl.oauthbearer.client.id",
-            "sasl.oauthbearer.client.secret",
             "sasl.oauthbearer.config",
             "sasl.oauthbearer.extensions",
-            "sasl.oauthbearer.grant.type",
             "sasl.oauthbearer.metadata.authentication.type",
-            "sasl.oauthbearer.method",
-            "sasl.oauthbearer.scope",
-            "sasl.oauthbearer.token.endpoint.url",
+        ],
+    ),
+    group(
+        Free,
+        "is between you and your brokers: a wrong one cannot connect",
+        &[
+            "enable.ssl.certificate.verification",
+            "sasl.kerberos.keytab",
+            "sasl.kerberos.kinit.cmd",
+            "sasl.kerberos.min.time.before.relogin",
+            "sasl.kerberos.principal",
+            "sasl.kerberos.service.name",
+            "sasl.mechanisms",
             "sasl.password",
             "sasl.username",
             "security.protocol",

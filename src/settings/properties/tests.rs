@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{c_char, c_int, c_void};
 
-use super::table::{ALIASES, Decision, TABLE};
+use super::table::{ALIASES, Decision, Group, TABLE};
 use super::*;
 
 unsafe extern "C" {
@@ -104,7 +104,10 @@ fn a_name_is_resolved_as_librdkafka_resolves_it() {
 
 #[test]
 fn what_the_promise_rests_on_cannot_be_changed_by_any_name() {
-    for group in TABLE.iter().filter(|g| g.decision != Decision::Free) {
+    for group in TABLE
+        .iter()
+        .filter(|g| !matches!(g.decision, Decision::Free | Decision::Ours(_)))
+    {
         for property in group.names {
             let aliases = ALIASES
                 .iter()
@@ -132,4 +135,17 @@ fn what_the_promise_rests_on_cannot_be_changed_by_any_name() {
     assert!(refusal("group.instance.id", "one").contains("installation"));
     // Hidden: librdkafka takes it and does not list it.
     assert!(refusal("test.mock.num.brokers", "3").contains("does not list"));
+}
+
+#[test]
+fn what_is_ours_is_what_tokens_are_asked_with_and_is_checked_here() {
+    let is_ours = |group: &&Group| matches!(group.decision, Decision::Ours(_));
+    let ours = TABLE.iter().filter(is_ours).flat_map(|group| group.names);
+    let ours: BTreeSet<&str> = ours.copied().collect();
+    assert_eq!(ours, BTreeSet::from(oauth::PROPERTIES));
+    assert_eq!(decide("https.ca.location", "/ca"), Ok("https.ca.location"));
+    assert!(decide("https.ca.location", "").is_err());
+    assert!(decide("sasl.oauthbearer.method", "oidc").is_ok());
+    assert!(decide("sasl.oauthbearer.method", "default").is_err());
+    assert!(!is_secret(oauth::ENDPOINT));
 }

@@ -71,7 +71,10 @@ fn a_secret_in_a_flag_is_refused() {
     f("sasl.password", &["kafka_password_file"]);
     f("topic.sasl.password", &["kafka_password_file"]);
     f("ssl.key.password", &[]);
-    f("sasl.oauthbearer.client.credentials.client.secret", &[]);
+    f(
+        "sasl.oauthbearer.client.credentials.client.secret",
+        &["kafka_client_secret_file"],
+    );
     let both = "sasl.password=hunter2";
     let env = [
         ("ANONYMIZER_KAFKA_PROPERTIES", both),
@@ -79,6 +82,56 @@ fn a_secret_in_a_flag_is_refused() {
     ];
     let error = load(&[], &env, "").unwrap_err().to_string();
     assert_has(&error, &["kafka_password_file", "one of them"]);
+}
+
+#[test]
+fn tokens_come_from_one_place() {
+    let f = |given: &[(&str, &str)], words: &[&str]| {
+        let mut all = serde_json::json!({"sasl.mechanism": "OAUTHBEARER"});
+        let mut flags = vec![];
+        for (name, value) in given {
+            match name.strip_prefix("--") {
+                Some(_) => flags.extend([*name, *value]),
+                None => all[*name] = (*value).into(),
+            }
+        }
+        let text = serde_json::json!({ "kafka_properties": all }).to_string();
+        let loaded = load(&flags, &[], &text);
+        match words {
+            [] => assert!(loaded.unwrap().tokens().is_some(), "{given:?}"),
+            _ => assert_has(&loaded.unwrap_err().to_string(), words),
+        }
+    };
+    let url = "sasl.oauthbearer.token.endpoint.url";
+    let endpoint = (url, "https://issuer/token?policy=a");
+    let client = ("sasl.oauthbearer.client.id", "me");
+    let secret = ("--kafka-client-secret-file", "/secret");
+    let file = ("--kafka-token-file", "/token");
+    f(&[endpoint, client, secret], &[]);
+    f(&[file], &[]);
+    f(&[], &[url, "kafka_token_file", "by none"]);
+    f(&[endpoint, client, secret, file], &["by two ways"]);
+    f(&[endpoint, secret], &["without sasl.oauthbearer.client.id"]);
+    f(&[endpoint, client], &["without kafka_client_secret_file"]);
+    let beside = ("sasl.oauthbearer.client.secret", "hunter2");
+    f(&[endpoint, client, beside], &[]);
+    f(&[endpoint, client, secret, beside], &["one of them"]);
+    f(
+        &[(url, "https://a:b@issuer/token"), client, secret],
+        &[url, "without user"],
+    );
+    f(
+        &[file, ("enable.sasl.oauthbearer.unsecure.jwt", "true")],
+        &["not built in"],
+    );
+    f(
+        &[file, ("sasl.oauthbearer.grant.type", "x")],
+        &["client_credentials"],
+    );
+    // What is ours is not handed on.
+    let text = r#"{"kafka_properties": {"https.ca.location": "/no/such"}}"#;
+    let client = load(&[], &[], text).unwrap().kafka_client().unwrap();
+    assert_eq!(client.get("https.ca.location"), None);
 }
 
 #[test]

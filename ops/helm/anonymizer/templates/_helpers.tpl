@@ -44,15 +44,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- merge $ours (deepCopy .Values.config) $otherwise | toPrettyJson }}
 {{- end }}
 
-{{/* The ports in a list of brokers and a URL. */}}
+{{/* The ports in a list of brokers and two URLs. */}}
 {{- define "anonymizer.ports" -}}
 {{- $ports := list 53 }}
 {{- range splitList "," .Values.config.kafka_brokers }}
 {{- $ports = append $ports (regexFind ":[0-9]+$" (trim .) | trimPrefix ":" | default "9092" | int) }}
 {{- end }}
-{{- $url := urlParse .Values.config.clickhouse_url }}
+{{- $endpoint := dig "kafka_properties" "sasl.oauthbearer.token.endpoint.url" "" .Values.config }}
+{{- range compact (list .Values.config.clickhouse_url $endpoint) }}
+{{- $url := urlParse . }}
 {{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" }}
 {{- $ports = append $ports (default (ternary "443" "80" (eq $url.scheme "https")) $port | int) }}
+{{- end }}
 {{- range .Values.networkPolicy.ports }}
 {{- $ports = append $ports (int .) }}
 {{- end }}
