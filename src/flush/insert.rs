@@ -102,7 +102,8 @@ impl Flusher<'_> {
             }
             Err(e) => {
                 if e.may_be_stored() && began.elapsed() >= SLOW {
-                    self.pace.unanswered(batch.rows);
+                    self.pace
+                        .unanswered(batch.rows, self.options.request_timeout);
                     self.queue.save(PACE, &self.pace)?;
                 }
                 if e.may_be_stored() {
@@ -193,7 +194,7 @@ impl Flusher<'_> {
         let body_len = batch.packed.map_or(batch.bytes, |p| p.bytes);
         self.body_limit.refused(body_len, 0);
         self.queue.save(BODY_LIMIT, &self.body_limit)?;
-        self.pace.unanswered(batch.rows);
+        self.pace.too_many(batch.rows);
         self.queue.save(PACE, &self.pace)
     }
 
@@ -204,7 +205,8 @@ impl Flusher<'_> {
         self.rejected_before = false;
         self.body_limit.taken(body_len, self.queue.has_eligible());
         self.queue.save(BODY_LIMIT, &self.body_limit)?;
-        self.pace.stored(batch.rows, took);
+        let timeout = self.options.request_timeout;
+        self.pace.stored(batch.rows, took, timeout);
         self.queue.save(PACE, &self.pace)?;
         log::info!(
             "inserted {} rows in {body_len} bytes{} in {:.1} s (attempt {})",
