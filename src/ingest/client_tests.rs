@@ -11,6 +11,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use super::*;
 use crate::kafka::ConsumerOptions;
 
+#[path = "../../tests/support/held_ports.rs"]
+mod held_ports;
+use held_ports::hold_ports;
+
 const TOPIC: &str = "http_log";
 const PATIENCE: Duration = Duration::from_secs(120);
 const PLAIN: &[u8] = include_bytes!("../../data/golden/plain.capnp");
@@ -216,11 +220,13 @@ fn a_partition_that_was_lost_while_paused_is_read_after_it_returns() {
         w.pause();
         w.produce(10);
         w.cluster.broker_down(1).unwrap();
+        let held = hold_ports(&w.cluster.bootstrap_servers());
         w.wait("the partition is lost", |s| {
             s.lost.load(Ordering::SeqCst) > 0
         });
         // The pause ends while it is not ours.
         w.go_on();
+        drop(held);
         w.cluster.broker_up(1).unwrap();
         w.wait_taken(2);
         w.wait_read(20);

@@ -119,7 +119,7 @@ fn check_fails_where_run_cannot_start() {
 /// The client may have to be replaced just when no broker answers.
 #[test]
 fn a_new_client_does_not_wait_for_brokers_that_are_gone() {
-    let w = World::of(1);
+    let mut w = World::of(1);
     // The mock cluster does not know a member again by its instance id.
     let properties = [("session.timeout.ms".to_owned(), "6000".to_owned())].into();
     let options = ConsumerOptions {

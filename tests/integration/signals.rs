@@ -70,7 +70,7 @@ fn a_second_signal_ends_a_command_that_waits_for_clickhouse() {
 
 #[test]
 fn a_second_signal_ends_a_producer_that_waits_for_kafka() {
-    let w = World::of(1);
+    let mut w = World::of(1);
     let mut produce = w.setup.command("produce");
     let produce = produce.args(["--rate", "1000"]).stdout(Stdio::null());
     let mut produce = produce.stderr(Stdio::null()).spawn().unwrap();

@@ -24,6 +24,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::fake_clickhouse::Multiset;
+use super::held_ports::{HeldPorts, hold_ports};
 
 pub const TOPIC: &str = "http_log";
 pub const GROUP: &str = "anonymizer";
@@ -40,6 +41,8 @@ pub struct Kafka {
     topic: String,
     /// The rows that ClickHouse has to have in the end.
     pub expected: Multiset,
+    /// While the mock cluster's brokers are down.
+    held: Option<HeldPorts>,
 }
 
 impl Kafka {
@@ -77,6 +80,7 @@ impl Kafka {
             partitions,
             topic: TOPIC.to_owned(),
             expected: HashMap::new(),
+            held: None,
         }
     }
 
@@ -110,14 +114,17 @@ impl Kafka {
     }
 
     /// The mock cluster's brokers take no connections any more.
-    pub fn brokers_down(&self) {
+    pub fn brokers_down(&mut self) {
         for id in BROKERS {
             self.mock().broker_down(id).unwrap();
         }
+        let held = hold_ports(&self.mock().bootstrap_servers());
+        self.held = Some(held);
     }
 
     /// They do again.
-    pub fn brokers_up(&self) {
+    pub fn brokers_up(&mut self) {
+        self.held = None;
         for id in BROKERS {
             self.mock().broker_up(id).unwrap();
         }

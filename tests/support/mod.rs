@@ -5,6 +5,7 @@
 pub mod allocations;
 pub mod chance;
 pub mod fake_clickhouse;
+pub mod held_ports;
 pub mod kafka;
 pub mod nginx;
 pub mod program;
