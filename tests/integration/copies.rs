@@ -52,9 +52,18 @@ fn on(w: &World, data: &Path) -> Setup {
     setup
 }
 
+/// A running original and its clone.
+struct Cloned {
+    w: World,
+    setup: Setup,
+    program: Program,
+    clone: Setup,
+    _disks: [Option<SmallDisk>; 2],
+}
+
 /// A disk, and its clone of a moment at which the rows of the first one were read and not yet sealed. They wait for
 /// the slot behind that of the check; `None` if the machine was so slow that it came before.
-fn unsealed(slot: &str) -> Option<(World, Setup, Program, Setup, [Option<SmallDisk>; 2])> {
+fn unsealed(slot: &str) -> Option<Cloned> {
     let mut w = World::of(3);
     let (data, disk) = place(&w, "original");
     let mut setup = on(&w, &data);
@@ -74,7 +83,13 @@ fn unsealed(slot: &str) -> Option<(World, Setup, Program, Setup, [Option<SmallDi
         program.stop();
         return None;
     }
-    Some((w, setup, program, clone, [disk, copy_disk]))
+    Some(Cloned {
+        w,
+        setup,
+        program,
+        clone,
+        _disks: [disk, copy_disk],
+    })
 }
 
 /// Waits until it has ended, and returns what it said.
@@ -88,7 +103,13 @@ fn stopped(setup: &Setup) -> String {
 #[test]
 fn a_clone_of_a_disk_beside_its_original_doubles_nothing_and_lets_it_run() {
     let unsealed = ["15s", "30s"].into_iter().find_map(unsealed);
-    let (mut w, setup, program, clone, _disks) = unsealed.expect("the machine is too slow");
+    let Cloned {
+        mut w,
+        setup,
+        program,
+        clone,
+        _disks,
+    } = unsealed.expect("a machine that clones within a slot");
     w.wait_all_stored();
     let said = stopped(&clone);
     assert!(
