@@ -71,7 +71,8 @@ const TABLE: [Row; 22] = [
     (
         Reason::TokenRefused,
         "token-refused",
-        "compare audience, issuer and scope of the token with what the broker wants, the issuer's keys with those          that it trusts, and the clocks",
+        "compare audience, issuer and scope of the token with what the broker wants, the issuer's keys with those \
+         that it trusts, and the clocks",
     ),
     (
         Reason::TokenEndpoint,
