@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::instance::{Handle, tell};
 use crate::kafka::Cluster;
-use crate::notes::{Deck, Notes};
+use crate::notes::Notes;
 use crate::support::chance::Chance;
 use crate::support::kafka::{Kafka, TOPIC, wait};
 
@@ -48,16 +48,10 @@ pub struct Brokers<'a> {
 
 impl Brokers<'_> {
     /// Faults from `chance` until the end.
-    pub fn disturb(&self, mut chance: Chance, notes: &Notes) {
-        let mut faults = Deck::of(FAULTS);
-        loop {
-            notes.wait(20 + chance.below(80));
-            if notes.is_over() {
-                return;
-            }
-            let fault = faults.draw(&mut chance);
-            notes.attempt(|| self.suffer(fault, &mut chance, notes));
-        }
+    pub fn disturb(&self, chance: Chance, notes: &Notes) {
+        notes.disturb(FAULTS, chance, 20..100, |fault, chance| {
+            self.suffer(fault, chance, notes);
+        });
     }
 
     fn suffer(&self, fault: Fault, chance: &mut Chance, notes: &Notes) {

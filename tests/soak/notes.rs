@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -94,6 +95,25 @@ impl Notes {
             self.say(&format!("once more: {what}"));
         }
         self.problem(format!("in vain: {what}"));
+    }
+
+    /// Faults in an order of chance until the end; before each it waits so many seconds.
+    pub fn disturb<T: Copy>(
+        &self,
+        faults: &'static [T],
+        mut chance: Chance,
+        pause: Range<u64>,
+        suffer: impl Fn(T, &mut Chance),
+    ) {
+        let mut faults = Deck::of(faults);
+        loop {
+            self.wait(pause.start + chance.below(pause.end - pause.start));
+            if self.is_over() {
+                return;
+            }
+            let fault = faults.draw(&mut chance);
+            self.attempt(|| suffer(fault, &mut chance));
+        }
     }
 
     pub fn problems(&self) -> Vec<String> {

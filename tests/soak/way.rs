@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::instance::tell;
-use crate::notes::{Deck, Notes};
+use crate::notes::Notes;
 use crate::stack::{Stack, until};
 use crate::support::chance::Chance;
 use crate::support::relay::{Loss, Relay};
@@ -178,17 +178,11 @@ impl<'a> Way<'a> {
     }
 
     /// Faults from `chance` until the end.
-    pub fn disturb(&self, mut chance: Chance, notes: &Notes) {
-        let mut faults = Deck::of(FAULTS);
-        loop {
-            // Most slots have to store something, or a backlog hides what memory does.
-            notes.wait(60 + chance.below(180));
-            if notes.is_over() {
-                return;
-            }
-            let fault = faults.draw(&mut chance);
-            notes.attempt(|| self.suffer(fault, &mut chance, notes));
-        }
+    pub fn disturb(&self, chance: Chance, notes: &Notes) {
+        // Most slots have to store something, or a backlog hides what memory does.
+        notes.disturb(FAULTS, chance, 60..240, |fault, chance| {
+            self.suffer(fault, chance, notes);
+        });
     }
 
     fn suffer(&self, fault: Fault, chance: &mut Chance, notes: &Notes) {
