@@ -11,6 +11,7 @@ use rdkafka::error::KafkaError;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::oauth::Tokens;
+use crate::runtime::secret::first_line;
 
 /// Properties that name a file.
 const FILES: [&str; 5] = [
@@ -70,10 +71,7 @@ impl Recipe {
             let held = fs::read(&path).map_err(|e| words(&e.to_string()))?;
             if name == PASSWORD_FILE {
                 let text = String::from_utf8(held).map_err(|_| words("it is not UTF-8"))?;
-                match text.lines().next() {
-                    Some(line) if !line.is_empty() => config.set("sasl.password", line),
-                    _ => return Err(words("its first line is empty")),
-                };
+                config.set("sasl.password", first_line(&text).map_err(words)?);
             }
         }
         Ok(config)

@@ -2,8 +2,10 @@
 
 pub mod clock;
 pub mod conditions;
+pub mod http_client;
 pub mod logging;
 pub mod room;
+pub mod secret;
 pub mod shutdown;
 pub mod span;
 pub mod stats;

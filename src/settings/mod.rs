@@ -39,6 +39,7 @@ use crate::kafka::oauth;
 use crate::queue::PackedFormat;
 use crate::runtime::logging::Format;
 use crate::runtime::room::Amount;
+use crate::runtime::secret::first_line;
 use crate::store::QuarantineFull;
 use parse::{DAY, GIB, HOUR, KIB, MIB};
 use source::Raw;
@@ -306,10 +307,8 @@ fn password(setting: &'static str, path: &Path) -> Result<String, ConfigError> {
         reason,
     };
     let text = fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
-    match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(line.to_string()),
-        _ => Err(error("its first line is empty".into())),
-    }
+    let line = first_line(&text).map_err(|reason| error(reason.to_owned()))?;
+    Ok(line.to_owned())
 }
 
 /// Shows what [`Config::describe`] does, so that a `{:?}` in a log line shows no secret either.

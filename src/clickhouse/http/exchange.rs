@@ -20,6 +20,7 @@ use super::{retry_after, tls};
 use crate::clickhouse::error::SinkError;
 use crate::clickhouse::words::clean;
 use crate::runtime::clock::{now_ms, unix_ms};
+use crate::runtime::http_client;
 
 /// A request about to be made.
 pub(in crate::clickhouse) struct Exchange<'a> {
@@ -139,16 +140,10 @@ impl Exchange<'_> {
         Ok((answer, sent))
     }
 
-    /// An agent for one request: nothing of the user's environment, no redirects, nothing unbounded.
+    /// An agent for one request, of which nothing is unbounded.
     fn agent(&self, reached: Reached) -> Agent {
         let part = self.timeout / 4;
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .max_idle_connections(0)
-            .max_idle_connections_per_host(0)
+        let config = http_client::for_one_request()
             .user_agent(concat!("anonymizer/", env!("CARGO_PKG_VERSION")))
             .tls_config(self.tls.clone())
             .timeout_global(Some(self.timeout))

@@ -6,11 +6,10 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use openssl::pkey::PKey;
-use ureq::tls::{
-    Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, TlsProvider, parse_pem,
-};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
 
 use crate::clickhouse::options::{SinkOptionsError, TlsFiles};
+use crate::runtime::http_client;
 
 const CA: &str = "clickhouse_ca_file";
 const CERTIFICATE: &str = "clickhouse_certificate_file";
@@ -103,19 +102,8 @@ fn certificates(
     setting: &'static str,
     path: &Path,
 ) -> Result<Vec<Certificate<'static>>, SinkOptionsError> {
-    let pem = contents(setting, path)?;
-    let mut all = Vec::new();
-    for item in parse_pem(&pem) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => all.push(certificate),
-            Ok(_) => {}
-            Err(e) => return Err(unusable(setting, path, &e.to_string())),
-        }
-    }
-    match all.is_empty() {
-        true => Err(unusable(setting, path, "it holds no certificate in PEM")),
-        false => Ok(all),
-    }
+    http_client::certificates(&contents(setting, path)?)
+        .map_err(|reason| unusable(setting, path, &reason))
 }
 
 fn contents(setting: &'static str, path: &Path) -> Result<Vec<u8>, SinkOptionsError> {

@@ -7,10 +7,12 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use ureq::Agent;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 use super::token::Token;
 use crate::kafka::fault::{Fault, Reason};
+use crate::runtime::http_client;
+use crate::runtime::secret::first_line;
 
 /// How long an answer may take. Meanwhile records are read.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -117,46 +119,27 @@ impl Secret {
             )
         };
         let text = fs::read_to_string(path).map_err(|e| words(&e.to_string()))?;
-        match text.lines().next() {
-            Some(line) if !line.is_empty() => Ok(line.to_owned()),
-            _ => Err(words("its first line is empty")),
-        }
+        first_line(&text).map(str::to_owned).map_err(words)
     }
 }
 
-/// For one request: nothing of the user's environment, no redirects, nothing unbounded.
+/// For one request, of which nothing is unbounded.
 fn agent(ca: Option<&Path>) -> Result<Agent, String> {
     let roots = match ca {
         None => RootCerts::PlatformVerifier,
         Some(path) => RootCerts::new_with_certs(&authorities(path)?),
     };
     let tls = TlsConfig::builder().provider(TlsProvider::NativeTls);
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .max_idle_connections(0)
+    let config = http_client::for_one_request()
         .tls_config(tls.root_certs(roots).build())
         .timeout_global(Some(PATIENCE));
     Ok(config.build().into())
 }
 
 fn authorities(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
-    let words =
-        |reason: &str| format!("https.ca.location: cannot use {}: {reason}", path.display());
-    let pem = fs::read(path).map_err(|e| words(&e.to_string()))?;
-    let all: Result<Vec<PemItem<'static>>, _> = parse_pem(&pem).collect();
-    let all = all.map_err(|e| words(&e.to_string()))?.into_iter();
-    let all = all.filter_map(|item| match item {
-        PemItem::Certificate(certificate) => Some(certificate),
-        _ => None,
-    });
-    let all: Vec<_> = all.collect();
-    match all.is_empty() {
-        true => Err(words("it holds no certificate in PEM")),
-        false => Ok(all),
-    }
+    let pem = fs::read(path).map_err(|e| e.to_string());
+    pem.and_then(|pem| http_client::certificates(&pem))
+        .map_err(|reason| format!("https.ca.location: cannot use {}: {reason}", path.display()))
 }
 
 /// An endpoint's words on a refusal (RFC 6749, 5.2), with `: ` before each, if it has any.
