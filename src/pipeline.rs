@@ -113,7 +113,7 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         settings: config.describe(),
     };
 
-    let web = http::Server::bind(config.http_listen)?;
+    let web = http::Server::bind(config.into())?;
     let socket = control::Server::bind(queue.dir())?;
     log::info!(
         "anonymizer {}: topic {}, group {}, brokers {}; ClickHouse {}, table {}.{}; data dir {}, \
@@ -138,7 +138,7 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
             format_version()
         );
     }
-    log::info!("metrics at http://{}/metrics", web.address());
+    log::info!("metrics at {}/metrics", web.url());
 
     let parts = Parts::new(shutdown);
     let (to_store, from_ingest) = bounded(CHANNEL_BLOCKS);

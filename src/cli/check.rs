@@ -22,6 +22,7 @@ use crate::clickhouse::Schema;
 use crate::flush::{Fit, FlushStatus, Flusher, TablesFound};
 use crate::kafka::trial;
 use crate::observe::control::Request;
+use crate::observe::http;
 use crate::observe::status::Status;
 use crate::queue::{DataDir, Owned, Queue, QueueError, Trees, is_made, refuse_copy};
 use crate::runtime::shutdown::Shutdown;
@@ -99,6 +100,13 @@ pub fn run(args: &CheckArgs, config: &Config) -> anyhow::Result<()> {
     tell("clickhouse settings", clickhouse(config, args.clickhouse));
     tell("kafka", kafka(config));
     tell("queue", queue(config));
+    let pages = http::Options::from(config);
+    if pages.are_secured() {
+        tell(
+            "pages",
+            pages.check().map(|()| "the files can be used".to_owned()),
+        );
+    }
     let (mut tables, mut differ) = (None, None);
     if args.clickhouse {
         let looked = look(config);

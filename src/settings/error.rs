@@ -117,6 +117,14 @@ pub enum ConfigError {
         "kafka_properties: sasl.password is given, and kafka_password_file, too; give one of them"
     )]
     TwoPasswords,
+    /// One of two settings that are of use only together.
+    #[error("{given} is given without {missing}; give both or none")]
+    Half {
+        /// The one that is there.
+        given: &'static str,
+        /// The one that is not.
+        missing: &'static str,
+    },
     /// Tokens for Kafka from nowhere, or from two places.
     #[error("kafka_properties: {problem}")]
     Tokens {

@@ -102,6 +102,7 @@ macro_rules! settings {
                     warnings: raw.warnings(),
                 }
                 .with_one_password()?
+                .with_whole_pairs()?
                 .with_one_source_of_tokens()
             }
         }
@@ -171,6 +172,14 @@ settings! {
         "TABLES", "http_log", "Tables to insert into though they do not recognise a resend, so that it is stored again";
     http_listen: SocketAddr = "127.0.0.1:9464", parse::address,
         "ADDR:PORT", "0.0.0.0:9464", "Where /metrics, /healthz and /readyz are served";
+    http_certificate_file: Option<PathBuf> = "", parse::optional_path,
+        "FILE", "/etc/anonymizer/page.pem", "Our certificate (PEM) for these pages, which are then served by https";
+    http_key_file: Option<PathBuf> = "", parse::optional_path,
+        "FILE", "/etc/anonymizer/page.key", "The key (PEM) of that certificate, without a passphrase";
+    http_user: Option<String> = "", parse::user,
+        "USER", "operator", "User to whom these pages are shown, but /healthz and /readyz to everybody";
+    http_password_file: Option<PathBuf> = "", parse::optional_path,
+        "FILE", "/run/secrets/page", "File whose first line is that user's password";
     log_format: Format = "text", parse::log_format,
         "FORMAT", "json", "How lines on stderr are written: text for people, or json, one object a line";
 }
@@ -254,8 +263,18 @@ impl Config {
 
     /// What is not wrong, and better otherwise, in words for a person.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+    pub fn warnings(&self) -> Vec<String> {
+        let mut all = self.warnings.clone();
+        if self.http_user.is_some()
+            && self.http_certificate_file.is_none()
+            && !self.http_listen.ip().is_loopback()
+        {
+            all.push(format!(
+                "http_user's password comes over {} in the clear; give http_certificate_file and http_key_file",
+                self.http_listen
+            ));
+        }
+        all
     }
 
     /// A password in a file and one beside it would leave open which holds.
@@ -266,6 +285,28 @@ impl Config {
             }
             _ => Ok(self),
         }
+    }
+
+    /// One half would leave the page open to everybody who was to be kept out.
+    fn with_whole_pairs(self) -> Result<Self, ConfigError> {
+        let pair = |one: (&'static str, bool), other: (&'static str, bool)| match (one, other) {
+            ((given, true), (missing, false)) | ((missing, false), (given, true)) => {
+                Err(ConfigError::Half { given, missing })
+            }
+            _ => Ok(()),
+        };
+        pair(
+            (
+                "http_certificate_file",
+                self.http_certificate_file.is_some(),
+            ),
+            ("http_key_file", self.http_key_file.is_some()),
+        )?;
+        pair(
+            ("http_user", self.http_user.is_some()),
+            ("http_password_file", self.http_password_file.is_some()),
+        )?;
+        Ok(self)
     }
 
     /// A librdkafka configuration with the brokers, the `kafka_properties` and the password in it.

@@ -36,6 +36,9 @@ mod names;
 mod packed;
 /// Is what a person sees at the HTTP port true, whole, and safe to look at?
 mod page;
+
+/// Are the pages, over a network, for those who know the password only?
+mod page_access;
 /// Are messages that cannot become rows kept, bounded, and given back?
 mod quarantine;
 /// Is every partition read that is held, whatever happened to it before?

@@ -36,6 +36,7 @@ impl Answer {
         let reason = match self.status {
             200 => "OK",
             400 => "Bad Request",
+            401 => "Unauthorized",
             404 => "Not Found",
             405 => "Method Not Allowed",
             413 => "Content Too Large",
@@ -48,10 +49,13 @@ impl Answer {
         } else {
             ""
         };
-        // What is told is of this moment, and nothing that a browser may take for a script.
+        // What is told is of this moment, for nobody else's page, and nothing that a browser may take for
+        // a script.
         format!(
             "HTTP/1.1 {} {reason}\r\n{allow}Content-Type: {}\r\nContent-Length: {}\r\n\
-             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{}Connection: close\r\n\r\n",
+             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n\
+             Referrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\n\
+             {}Connection: close\r\n\r\n",
             self.status,
             self.content_type,
             self.body.len(),

@@ -1,8 +1,8 @@
 //! One connection: a head comes in, an answer goes out, and it is closed. Nothing here waits; every
 //! state has its end in time.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use rustix::event::PollFlags;
 
 use super::answer::Answer;
 use super::head::{self, Head, Request};
+use super::stream::Stream;
 
 /// How long a head may take to come, and an answer to go.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,7 +49,7 @@ pub(super) enum Wants {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     state: State,
     accepted: Instant,
     /// When the state has lasted too long; none bounds the making of a page.
@@ -56,18 +57,17 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, now: Instant) -> io::Result<Connection> {
-        stream.set_nonblocking(true)?;
-        Ok(Connection {
+    pub(super) fn new(stream: Stream, now: Instant) -> Connection {
+        Connection {
             stream,
             state: State::Reading(Vec::new()),
             accepted: now,
             until: Some(now + PATIENCE),
-        })
+        }
     }
 
-    pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
+    pub(super) fn socket(&self) -> &TcpStream {
+        self.stream.socket()
     }
 
     pub(super) fn until(&self) -> Option<Instant> {
@@ -91,11 +91,11 @@ impl Connection {
 
     /// What its socket is asked for.
     pub(super) fn interest(&self) -> PollFlags {
-        match self.state {
+        self.stream.interest(match self.state {
             State::Reading(_) | State::Parting(_) => PollFlags::IN,
             State::Writing(..) => PollFlags::OUT,
             State::Waiting(..) => PollFlags::empty(),
-        }
+        })
     }
 
     /// Goes on as far as the socket allows.
@@ -172,7 +172,7 @@ impl Connection {
             };
             *sent += self.stream.write(rest)?;
         }
-        self.stream.shutdown(Shutdown::Write)?;
+        self.stream.end()?;
         self.state = State::Parting(0);
         self.until = Some(now + PARTING);
         self.part()

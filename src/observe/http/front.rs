@@ -7,10 +7,11 @@
 //! goes: so a thousand slow clients keep nobody out.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::answer::Answer;
 use super::connection::{Connection, Wants};
 use super::head::Request;
+use super::stream::Stream;
+use super::tls::Tls;
 
 /// Connections at a time.
 pub(super) const MOST: usize = 64;
@@ -60,19 +63,33 @@ pub(super) trait Site: Sync {
 pub(super) struct Front {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Mutex<Tls>>,
 }
 
 impl Front {
-    pub(super) fn bind(address: SocketAddr) -> io::Result<Front> {
+    /// By TLS, if there is any.
+    pub(super) fn bind(address: SocketAddr, tls: Option<Tls>) -> io::Result<Front> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         rustix::net::listen(&listener, BACKLOG)?;
         let address = listener.local_addr()?;
-        Ok(Front { listener, address })
+        let tls = tls.map(Mutex::new);
+        Ok(Front {
+            listener,
+            address,
+            tls,
+        })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    fn connection(&self, stream: TcpStream, now: Instant) -> anyhow::Result<Connection> {
+        let tls = self.tls.as_ref();
+        let mut tls = tls.map(|tls| tls.lock().unwrap_or_else(PoisonError::into_inner));
+        let stream = Stream::new(stream, tls.as_deref_mut(), now)?;
+        Ok(Connection::new(stream, now))
     }
 
     /// Answers until `stop` says so.
@@ -86,7 +103,7 @@ impl Front {
                 .name("pages".into())
                 .spawn_scoped(scope, move || make(site, &to_make, &to_answer, &wake))?;
             let mut desk = Desk {
-                listener: &self.listener,
+                front: self,
                 site,
                 asked,
                 made,
@@ -126,7 +143,7 @@ fn guarded(page: impl FnOnce() -> Answer) -> Answer {
 }
 
 struct Desk<'a> {
-    listener: &'a TcpListener,
+    front: &'a Front,
     site: &'a dyn Site,
     asked: Sender<&'static str>,
     made: Receiver<(&'static str, Answer)>,
@@ -175,7 +192,7 @@ impl Desk<'_> {
         let mut polled = vec![PollFd::from_borrowed_fd(self.woken.as_fd(), PollFlags::IN)];
         if is_open {
             polled.push(PollFd::from_borrowed_fd(
-                self.listener.as_fd(),
+                self.front.listener.as_fd(),
                 PollFlags::IN,
             ));
         }
@@ -183,7 +200,7 @@ impl Desk<'_> {
             // A hang-up is told whether it is asked for or not: one that waits for a page would turn
             // this into a loop.
             if c.waits_for().is_none() {
-                polled.push(PollFd::from_borrowed_fd(c.stream().as_fd(), c.interest()));
+                polled.push(PollFd::from_borrowed_fd(c.socket().as_fd(), c.interest()));
             }
         }
         // A millisecond more: to wake just before the end would be to wake twice.
@@ -199,9 +216,9 @@ impl Desk<'_> {
             if !self.makes_room(now) {
                 return Ok(());
             }
-            match self.listener.accept() {
+            match self.front.listener.accept() {
                 // One that is gone already is nobody's loss.
-                Ok((stream, _)) => self.connections.extend(Connection::new(stream, now)),
+                Ok((stream, _)) => self.connections.extend(self.front.connection(stream, now)),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if is_the_clients(&e) => {}
                 Err(e) => {

@@ -1,5 +1,6 @@
 //! The head of a request: all of it that is read, and no more than [`MOST`] of it.
 
+use super::access::Credentials;
 use super::answer::Answer;
 
 /// Most bytes of a head. Prometheus sends below one KiB.
@@ -30,6 +31,8 @@ pub(super) struct Request {
     pub(super) head_only: bool,
     /// What the client says it reads: its `Accept` headers, joined by commas.
     pub(super) accept: String,
+    /// Who it says it is.
+    pub(super) credentials: Credentials,
 }
 
 /// Reads a head, which may still grow.
@@ -60,6 +63,7 @@ pub(super) fn parse(bytes: &[u8]) -> Head {
         query: query.to_owned(),
         head_only,
         accept: accepted(request.headers),
+        credentials: credentials(request.headers),
     })
 }
 
@@ -69,6 +73,17 @@ fn accepted(headers: &[httparse::Header<'_>]) -> String {
         .filter(|h| h.name.eq_ignore_ascii_case("accept"));
     let values: Vec<_> = accepts.map(|h| String::from_utf8_lossy(h.value)).collect();
     values.join(",")
+}
+
+fn credentials(headers: &[httparse::Header<'_>]) -> Credentials {
+    let mut all = headers
+        .iter()
+        .filter(|h| h.name.eq_ignore_ascii_case("authorization"));
+    // Of two it would be open which holds.
+    match (all.next(), all.next()) {
+        (Some(header), None) => Credentials::of_header(header.value),
+        _ => Credentials::default(),
+    }
 }
 
 fn announces_a_body(header: &httparse::Header<'_>) -> bool {

@@ -5,17 +5,20 @@
 //! a fault of ours, rows go on.
 
 mod accept;
+mod access;
 mod answer;
 mod connection;
 mod front;
 mod head;
+mod options;
 mod plain;
 mod schema;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::io;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -24,9 +27,11 @@ use anyhow::anyhow;
 use super::page::{self, Span, View};
 use super::report::Report;
 use crate::runtime::shutdown::Shutdown;
+use access::Login;
 use answer::Answer;
 use front::{Front, Page, Site};
 use head::Request;
+pub use options::Options;
 
 /// Content type of the OpenMetrics text format, version 1.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -49,30 +54,43 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// A listening server.
 pub struct Server {
     front: Front,
+    login: Option<Login>,
+    scheme: &'static str,
 }
 
 impl Server {
-    /// Listens on `address`.
+    /// Listens. `/healthz` and `/readyz` are for everybody: they tell nothing else, and a prober has no
+    /// password.
     ///
     /// # Errors
-    /// If the address is taken or not ours; names the setting.
-    pub fn bind(address: SocketAddr) -> anyhow::Result<Server> {
-        let front = Front::bind(address).map_err(|e| {
+    /// If the address is taken or not ours, or a file cannot be used; names the setting.
+    pub fn bind(options: Options) -> anyhow::Result<Server> {
+        let address = options.listen;
+        let tls = options.read()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let front = Front::bind(address, tls).map_err(|e| {
             anyhow!("cannot listen on {address}: {e}; set http_listen to a free address")
         })?;
-        Ok(Server { front })
+        Ok(Server {
+            front,
+            login: options.login,
+            scheme,
+        })
     }
 
     /// Where it listens: the port, too, if it was free to choose.
-    pub fn address(&self) -> SocketAddr {
-        self.front.address()
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.front.address())
     }
 
     /// Answers until a stop is requested. A failure is logged, and it goes on.
     pub fn run(&self, report: &Report<'_>, shutdown: &Shutdown) {
+        let pages = Pages {
+            report,
+            login: self.login.as_ref(),
+        };
         keep_serving(shutdown, || {
-            self.front
-                .serve(&Pages { report }, &|| shutdown.requested())
+            self.front.serve(&pages, &|| shutdown.requested())
         });
     }
 }
@@ -103,10 +121,17 @@ pub fn asked_for(head: &[u8]) -> Option<(String, bool)> {
 
 struct Pages<'a> {
     report: &'a Report<'a>,
+    login: Option<&'a Login>,
 }
 
 impl Site for Pages<'_> {
     fn find(&self, request: &Request) -> Page {
+        let is_open = matches!(request.path.as_str(), "/healthz" | "/readyz");
+        if let Some(login) = self.login.filter(|_| !is_open)
+            && let Some(refusal) = login.refusal(&request.credentials)
+        {
+            return Page::AtOnce(refusal);
+        }
         match request.path.as_str() {
             METRICS if accept::open_metrics(&request.accept) => Page::TakesTime(METRICS),
             METRICS => Page::TakesTime(METRICS_PLAIN),
@@ -181,9 +206,7 @@ impl Pages<'_> {
             nonce: &nonce,
         });
         Ok(Answer::new(200, "text/html; charset=utf-8", text)
-            .with("Content-Security-Policy", &page::policy(&nonce))
-            .with("Referrer-Policy", "no-referrer")
-            .with("Cross-Origin-Resource-Policy", "same-origin"))
+            .with("Content-Security-Policy", &page::policy(&nonce)))
     }
 
     fn status(&self) -> anyhow::Result<Answer> {

@@ -52,7 +52,11 @@ impl Pages {
 
 /// Runs `clients` against a front; it must end at once when told to.
 fn served(clients: impl FnOnce(SocketAddr, &Pages)) {
-    let front = Front::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let front = Front::bind(([127, 0, 0, 1], 0).into(), None).unwrap();
+    serve(&front, clients);
+}
+
+fn serve(front: &Front, clients: impl FnOnce(SocketAddr, &Pages)) {
     let (pages, stop) = (Pages::default(), AtomicBool::new(false));
     /// Also when a client's check fails: the server must not be waited for then.
     struct End<'a>(&'a AtomicBool, &'a Pages);
