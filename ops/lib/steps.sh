@@ -23,6 +23,35 @@ step() {
     step_result "$name" "$status" "$((SECONDS - start))"
 }
 
+# beside NAME COMMAND...: starts a step, which runs beside those that follow; in a session of its own, so
+# that it can be stopped with all that it started. Not a function of a script: a command.
+BESIDE=() BESIDE_PIDS=()
+beside() {
+    local name=$1 log; shift
+    log=$(step_log "$name")
+    # shellcheck disable=SC2016 # it is for that shell
+    setsid bash -c 'log=$1; shift; "$@" >"$log" 2>&1 </dev/null; status=$?; echo "$SECONDS" >"$log.seconds"; exit $status' \
+        beside "$log" "$@" &
+    BESIDE+=("$name") BESIDE_PIDS+=($!)
+}
+
+# end_beside: waits for them, and tells the results.
+end_beside() {
+    local i status
+    for i in "${!BESIDE[@]}"; do
+        status=0
+        wait "${BESIDE_PIDS[i]}" || status=$?
+        step_result "${BESIDE[i]}" "$status" "$(cat "$(step_log "${BESIDE[i]}").seconds")"
+    done
+    BESIDE=() BESIDE_PIDS=()
+}
+
+# stop_beside: stops those that still run.
+stop_beside() {
+    local pid
+    for pid in "${BESIDE_PIDS[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+}
+
 # step_result NAME STATUS SECONDS
 step_result() {
     local name=$1 status=$2 seconds=$3 file reason

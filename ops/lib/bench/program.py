@@ -35,7 +35,7 @@ def programs():
 
 def dev():
     """`own` with the crates of the tests, which are there already, and our own code optimised."""
-    return build("--bench", "own", "--config", "profile.dev.opt-level=3")["own"]
+    return build("--bench", "own", "--config", "profile.dev.package.anonymizer.opt-level=3")["own"]
 
 
 @contextlib.contextmanager

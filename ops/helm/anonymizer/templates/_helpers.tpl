@@ -44,6 +44,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- merge $ours (deepCopy .Values.config) $otherwise | toPrettyJson }}
 {{- end }}
 
+{{/* How the pages are served. */}}
+{{- define "anonymizer.scheme" -}}
+{{- ternary "https" "http" (hasKey .Values.config "http_certificate_file") }}
+{{- end }}
+
 {{/* The ports in a list of brokers and two URLs. */}}
 {{- define "anonymizer.ports" -}}
 {{- $ports := list 53 }}
