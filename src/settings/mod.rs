@@ -13,6 +13,7 @@
 mod error;
 mod file;
 mod flags;
+mod json;
 mod options;
 mod parse;
 mod properties;
@@ -20,6 +21,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod variables;
 
 pub use error::{ConfigError, Origin};
 pub use file::{example, schema};

@@ -1,24 +1,17 @@
 //! Gathers the flags, the environment and the file into one raw value a setting.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::{collections::BTreeMap, ffi::OsString, fmt, fs, path::Path, path::PathBuf};
+use std::{collections::BTreeMap, ffi::OsString, fs, path::Path, path::PathBuf};
 
-use serde::de;
 use serde_json::Value;
 
 use super::file::SCHEMA_KEY;
+use super::json::{keys, text_of};
+use super::variables::{self, DEFAULTS, hint};
 use super::{
-    ConfigError, ENV_PREFIX, LOG_FORMAT, Origin, Settings, TABLE, env_name, flag_name, parse,
-    properties,
+    ConfigError, LOG_FORMAT, Origin, Settings, TABLE, env_name, flag_name, parse, properties,
 };
 use crate::runtime::logging::Format;
-
-/// Variables that begin as settings do, but speak to `build.rs`.
-const BUILD_VARIABLES: [&str; 2] = ["ANONYMIZER_COMMIT", "ANONYMIZER_NO_CAPNP"];
-
-/// Names a file that says what holds where nobody says otherwise: an image's or a package's own, of which
-/// the operator's file must be able to speak otherwise. Variables would win over that file.
-const DEFAULTS: &str = "ANONYMIZER_DEFAULTS";
 
 /// A value as it was typed.
 #[derive(Clone, Debug)]
@@ -58,7 +51,7 @@ impl Raw {
                 credentials = Some(PathBuf::from(value));
             }
         });
-        let variables = known_variables(environment)?;
+        let variables = variables::known(environment)?;
         if let Some(path) = variables.get(DEFAULTS) {
             raw.add_file(Path::new(path), Origin::Environment(DEFAULTS.into()))?;
         }
@@ -319,14 +312,6 @@ impl Raw {
     }
 }
 
-/// The keys of a file's text and their values.
-fn keys(mut text: String) -> serde_json::Result<BTreeMap<String, Value>> {
-    // Becomes spaces, so that lines are counted as they are. What has no end is refused below.
-    let _ = json_strip_comments::strip(&mut text);
-    let UniqueKeys(keys) = serde_json::from_str(&text)?;
-    Ok(keys)
-}
-
 /// What the strongest source says of the log's format that says something of use. Nothing is refused here.
 pub(super) fn log_format(
     settings: &Settings,
@@ -376,93 +361,5 @@ fn property_error(property: &str, origin: &Origin, reason: impl Into<String>) ->
         property: property.into(),
         origin: Box::new(origin.clone()),
         reason: reason.into(),
-    }
-}
-
-/// A JSON value as the text that a flag would hold; `None` for null, lists and objects.
-fn text_of(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(value) => Some(value.to_string()),
-        // 1e9 is a whole number to a person, and to us.
-        Value::Number(n) => Some(n.to_string().trim_end_matches(".0").to_string()),
-        _ => None,
-    }
-}
-
-/// The variables of ours; an unknown one is an error.
-fn known_variables(
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<BTreeMap<String, String>, ConfigError> {
-    let mut known = BTreeMap::new();
-    for (name, value) in environment {
-        let name = name.to_string_lossy().into_owned();
-        if !name.starts_with(ENV_PREFIX) || BUILD_VARIABLES.contains(&name.as_str()) {
-            continue;
-        }
-        let Ok(value) = value.into_string() else {
-            return Err(ConfigError::NotUnicode { name });
-        };
-        let mut names = TABLE
-            .iter()
-            .map(|s| s.name)
-            .chain([properties::NAME, "config"]);
-        if name == DEFAULTS || names.any(|setting| env_name(setting) == name) {
-            known.insert(name, value);
-        } else if !is_service_link(&name) {
-            let hint = hint(&name, env_name);
-            return Err(ConfigError::UnknownVariable { name, hint });
-        }
-    }
-    Ok(known)
-}
-
-/// Kubernetes tells every pod of a service named `anonymizer` by variables that begin as ours do:
-/// `ANONYMIZER_SERVICE_HOST`, `ANONYMIZER_PORT_9464_TCP_ADDR` and so on. They are nobody's slip.
-fn is_service_link(name: &str) -> bool {
-    let mut words = name
-        .split('_')
-        .skip(1)
-        .skip_while(|w| *w != "SERVICE" && *w != "PORT");
-    match (words.next(), words.next()) {
-        (Some("SERVICE"), Some("HOST" | "PORT")) | (Some("PORT"), None) => true,
-        (Some("PORT"), Some(port)) => port.parse::<u16>().is_ok(),
-        _ => false,
-    }
-}
-
-/// `; did you mean "..."?` with the nearest name in the given spelling.
-fn hint(unknown: &str, spell: impl Fn(&str) -> String) -> String {
-    let names = TABLE.iter().map(|s| s.name).chain([properties::NAME]);
-    let nearest = names.map(spell).max_by(|a, b| {
-        strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b))
-    });
-    format!("; the nearest setting is {}", nearest.unwrap_or_default())
-}
-
-/// The pairs of a JSON object, refusing a key that is there twice: one of the two would be ignored.
-struct UniqueKeys(BTreeMap<String, Value>);
-
-impl<'de> de::Deserialize<'de> for UniqueKeys {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = UniqueKeys;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of settings")
-            }
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
-                let mut keys = BTreeMap::new();
-                while let Some((key, value)) = map.next_entry::<String, Value>()? {
-                    if keys.insert(key.clone(), value).is_some() {
-                        return Err(de::Error::custom(format_args!(
-                            "the key {key:?} is there twice"
-                        )));
-                    }
-                }
-                Ok(UniqueKeys(keys))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
     }
 }
