@@ -364,7 +364,11 @@ fn the_reference_shows_environment_bounds_and_default_of_each() {
 #[test]
 fn the_table_of_examples_and_defaults_is_itself_valid() {
     for setting in TABLE {
-        load(&[], &[(&env_name(setting.name), setting.example)], "").unwrap();
+        let loaded = load(&[], &[(&env_name(setting.name), setting.example)], "");
+        // Those of a pair were taken, each, before the other one was missed.
+        let is_half =
+            matches!(&loaded, Err(ConfigError::Half { given, .. }) if *given == setting.name);
+        assert!(loaded.is_ok() || is_half, "{loaded:?}");
     }
 }
 
