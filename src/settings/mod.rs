@@ -30,7 +30,7 @@ pub use flags::{names, reference, show};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fmt, fs,
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -41,7 +41,7 @@ use crate::kafka::oauth;
 use crate::queue::PackedFormat;
 use crate::runtime::logging::Format;
 use crate::runtime::room::Amount;
-use crate::runtime::secret::first_line;
+use crate::runtime::secret;
 use crate::store::QuarantineFull;
 use parse::{DAY, GIB, HOUR, KIB, MIB};
 use source::Raw;
@@ -291,23 +291,25 @@ impl Config {
 
     /// One half would leave the page open to everybody who was to be kept out.
     fn with_whole_pairs(self) -> Result<Self, ConfigError> {
-        let pair = |one: (&'static str, bool), other: (&'static str, bool)| match (one, other) {
-            ((given, true), (missing, false)) | ((missing, false), (given, true)) => {
-                Err(ConfigError::Half { given, missing })
-            }
-            _ => Ok(()),
-        };
-        pair(
-            (
-                "http_certificate_file",
-                self.http_certificate_file.is_some(),
-            ),
-            ("http_key_file", self.http_key_file.is_some()),
-        )?;
-        pair(
-            ("http_user", self.http_user.is_some()),
-            ("http_password_file", self.http_password_file.is_some()),
-        )?;
+        let (certificate, key) = (&self.http_certificate_file, &self.http_key_file);
+        let (user, password) = (&self.http_user, &self.http_password_file);
+        for [one, other] in [
+            [
+                ("http_certificate_file", certificate.is_some()),
+                ("http_key_file", key.is_some()),
+            ],
+            [
+                ("http_user", user.is_some()),
+                ("http_password_file", password.is_some()),
+            ],
+        ] {
+            let (given, missing) = match (one.1, other.1) {
+                (true, false) => (one.0, other.0),
+                (false, true) => (other.0, one.0),
+                _ => continue,
+            };
+            return Err(ConfigError::Half { given, missing });
+        }
         Ok(self)
     }
 
@@ -344,14 +346,11 @@ impl Config {
 
 /// The first line of a file.
 fn password(setting: &'static str, path: &Path) -> Result<String, ConfigError> {
-    let error = |reason: String| ConfigError::PasswordFile {
+    secret::read(path).map_err(|reason| ConfigError::PasswordFile {
         setting,
         path: path.to_owned(),
         reason,
-    };
-    let text = fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
-    let line = first_line(&text).map_err(|reason| error(reason.to_owned()))?;
-    Ok(line.to_owned())
+    })
 }
 
 /// Shows what [`Config::describe`] does, so that a `{:?}` in a log line shows no secret either.

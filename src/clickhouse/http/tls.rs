@@ -5,11 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use openssl::pkey::PKey;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
 
 use crate::clickhouse::options::{SinkOptionsError, TlsFiles};
 use crate::runtime::http_client;
+use crate::runtime::secret::{NO_KEY, private_key};
 
 const CA: &str = "clickhouse_ca_file";
 const CERTIFICATE: &str = "clickhouse_certificate_file";
@@ -73,16 +73,7 @@ fn read(files: &TlsFiles) -> Result<TlsConfig, SinkOptionsError> {
 fn client(chain: &Path, key: &Path) -> Result<ClientCert, SinkOptionsError> {
     let certificates = certificates(CERTIFICATE, chain)?;
     let pem = contents(KEY, key)?;
-    // OpenSSL would ask for a passphrase on the terminal.
-    let no_passphrase = |_: &mut [u8]| Ok(0);
-    let bad = |_| {
-        unusable(
-            KEY,
-            key,
-            "it holds no private key in PEM without a passphrase",
-        )
-    };
-    let private = PKey::private_key_from_pem_callback(&pem, no_passphrase).map_err(bad)?;
+    let private = private_key(&pem).map_err(|reason| unusable(KEY, key, reason))?;
     let first = openssl::x509::X509::from_der(certificates[0].der());
     let is_pair = first
         .and_then(|c| c.public_key())
@@ -92,7 +83,8 @@ fn client(chain: &Path, key: &Path) -> Result<ClientCert, SinkOptionsError> {
         return Err(unusable(KEY, key, &words));
     }
     // As PKCS #8, whichever way it is written.
-    let pem = private.private_key_to_pem_pkcs8().map_err(bad)?;
+    let pem = private.private_key_to_pem_pkcs8();
+    let pem = pem.map_err(|_| unusable(KEY, key, NO_KEY))?;
     let private = PrivateKey::from_pem(&pem);
     let private = private.map_err(|e| unusable(KEY, key, &e.to_string()))?;
     Ok(ClientCert::new_with_certs(&certificates, private))

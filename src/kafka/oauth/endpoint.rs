@@ -11,8 +11,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 use super::token::Token;
 use crate::kafka::fault::{Fault, Reason};
-use crate::runtime::http_client;
-use crate::runtime::secret::first_line;
+use crate::runtime::{http_client, secret};
 
 /// How long an answer may take. Meanwhile records are read.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -112,14 +111,12 @@ impl Secret {
             Secret::Text(text) => return Ok(text.clone()),
             Secret::File(path) => path,
         };
-        let words = |reason: &str| {
+        secret::read(path).map_err(|reason| {
             format!(
                 "kafka_client_secret_file: cannot use {}: {reason}",
                 path.display()
             )
-        };
-        let text = fs::read_to_string(path).map_err(|e| words(&e.to_string()))?;
-        first_line(&text).map(str::to_owned).map_err(words)
+        })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Who may see the pages: HTTP's basic authentication (RFC 7617), one user.
 
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
@@ -10,7 +9,7 @@ use openssl::memcmp;
 use openssl::sha::sha256;
 
 use super::answer::Answer;
-use crate::runtime::secret::first_line;
+use crate::runtime::secret;
 
 /// By the settings that name them.
 #[derive(Clone, Debug)]
@@ -48,12 +47,10 @@ impl Login {
     /// # Errors
     /// If there is no password in the file; names the setting.
     pub(super) fn password(&self) -> anyhow::Result<String> {
-        let bad = |reason: &str| {
+        secret::read(&self.password_file).map_err(|reason| {
             let path = self.password_file.display();
             anyhow!("http_password_file: cannot use {path}: {reason}")
-        };
-        let text = fs::read_to_string(&self.password_file).map_err(|e| bad(&e.to_string()))?;
-        Ok(first_line(&text).map_err(bad)?.to_owned())
+        })
     }
 
     /// The answer to somebody who may not see a page.

@@ -5,10 +5,11 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context as _, anyhow, bail};
-use openssl::pkey::PKey;
+use anyhow::{Context as _, anyhow};
 use openssl::ssl::{Ssl, SslAcceptor, SslMethod, SslStream};
 use openssl::x509::X509;
+
+use crate::runtime::secret::private_key;
 
 /// How often the files are looked at, while somebody connects.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -85,18 +86,14 @@ fn stamp(files: &Files) -> Stamp {
 }
 
 fn acceptor(files: &Files) -> anyhow::Result<SslAcceptor> {
-    let chain = read("http_certificate_file", &files.certificate, |pem| {
-        X509::stack_from_pem(pem).map_err(|_| anyhow!("it holds no certificate in PEM"))
+    let (ours, chain) = read("http_certificate_file", &files.certificate, |pem| {
+        let mut chain = X509::stack_from_pem(pem).unwrap_or_default().into_iter();
+        let ours = chain.next().context("it holds no certificate in PEM")?;
+        Ok((ours, chain))
     })?;
     let key = read("http_key_file", &files.key, |pem| {
-        // OpenSSL would ask for a passphrase on the terminal.
-        PKey::private_key_from_pem_callback(pem, |_| Ok(0))
-            .map_err(|_| anyhow!("it holds no private key in PEM without a passphrase"))
+        private_key(pem).map_err(anyhow::Error::msg)
     })?;
-    let mut chain = chain.into_iter();
-    let Some(ours) = chain.next() else {
-        bail!("http_certificate_file: it holds no certificate in PEM");
-    };
     // TLS 1.2 and 1.3, by <https://wiki.mozilla.org/Security/Server_Side_TLS>.
     let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
     builder.set_certificate(&ours)?;
