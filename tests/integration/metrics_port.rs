@@ -26,10 +26,7 @@ struct Served {
 fn served() -> World<Served> {
     let mut w = World::new().and(|w| {
         let program = w.setup.run();
-        program.wait_log("metrics at http://");
-        let log = program.log();
-        let (_, address) = log.split_once("metrics at http://").unwrap();
-        let address = address.split('/').next().unwrap().to_owned();
+        let address = program.pages_address();
         Served { program, address }
     });
     w.stores(1, 1000);

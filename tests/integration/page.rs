@@ -10,10 +10,7 @@ use crate::support::world::World;
 
 /// Asks for a page, and returns head and body.
 fn ask(program: &Program, request: &str) -> (String, String) {
-    program.wait_log("metrics at http://");
-    let log = program.log();
-    let (_, address) = log.split_once("metrics at http://").unwrap();
-    let mut stream = TcpStream::connect(address.split('/').next().unwrap()).unwrap();
+    let mut stream = TcpStream::connect(program.pages_address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "{request} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let mut answer = String::new();

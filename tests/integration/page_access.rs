@@ -55,14 +55,9 @@ fn secured() -> World<Secured> {
 /// A program, and where its pages are.
 fn start(w: &World<Secured>) -> (Program, String) {
     let program = w.setup.run();
-    let begin = "metrics at ";
-    program.wait_log(begin);
-    program.wait_log("/metrics");
-    let log = program.log();
-    let (_, address) = log.split_once(begin).unwrap();
-    let (address, _) = address.split_once("/metrics").unwrap();
-    assert!(address.starts_with("https://127.0.0.1:"), "{address}");
-    (program, address.to_owned())
+    let pages = program.pages();
+    assert!(pages.starts_with("https://127.0.0.1:"), "{pages}");
+    (program, pages)
 }
 
 impl World<Secured> {

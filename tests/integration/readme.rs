@@ -263,12 +263,7 @@ fn each_metric_setting_and_line_of_the_log_that_the_runbook_names_is_there() {
     let program = w.run_with([]);
     w.stores(1, 100);
     w.setup.wait_status(|s| s["kafka"]["unread"].is_u64());
-    let log = program.log();
-    let (_, address) = log.split_once("metrics at http://").unwrap();
-    let address = address.split('/').next().unwrap();
-    let mut answer = ureq::get(format!("http://{address}/metrics"))
-        .call()
-        .unwrap();
+    let mut answer = ureq::get(program.pages() + "/metrics").call().unwrap();
     let metrics = answer.body_mut().read_to_string().unwrap();
     w.finish(program);
     let schema: serde_json::Value = serde_json::from_str(&w.said(&["config", "schema"])).unwrap();

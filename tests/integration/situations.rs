@@ -49,10 +49,7 @@ fn tells_to(verdict: &Value, words: &str) {
 
 /// Where an instance is asked by HTTP.
 fn url(program: &Program, path: &str) -> String {
-    let log = program.log();
-    let (_, address) = log.split_once("metrics at http://").unwrap();
-    let (address, _) = address.split_once('/').unwrap();
-    format!("http://{address}{path}")
+    program.pages() + path
 }
 
 /// What `/readyz` answers: the status and its words.

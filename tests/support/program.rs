@@ -206,6 +206,22 @@ impl Program {
         read(&self.log)
     }
 
+    /// Where its pages are, `http://address:port`, once it serves them.
+    pub fn pages(&self) -> String {
+        self.wait_log("/metrics");
+        let log = self.log();
+        let (_, url) = log.split_once("metrics at ").unwrap();
+        let (url, _) = url.split_once("/metrics").unwrap();
+        url.to_owned()
+    }
+
+    /// The same without the scheme.
+    pub fn pages_address(&self) -> String {
+        let url = self.pages();
+        let (_, address) = url.split_once("://").unwrap();
+        address.to_owned()
+    }
+
     /// Waits until the log holds `text`.
     pub fn wait_log(&self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
