@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
 use anonymizer::clickhouse::SinkError;
 use anonymizer::row::RowError;
@@ -13,9 +12,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::kafka::messages;
-use crate::support::program::{PATIENCE, Program};
+use crate::support::program::Program;
 use crate::support::prometheus::{Prometheus, impatient_rules, lint};
 use crate::support::stack::free_port;
+use crate::support::wait::wait;
 use crate::support::world::World;
 
 /// The address of the metrics.
@@ -277,21 +277,14 @@ fn the_lag_of_a_partition_goes_with_it() {
         w.metrics().lines().any(|l| l.starts_with(&begin))
     };
     let first = w.run();
-    wait(|| lag_of(0) && lag_of(1));
+    let told = || "lag by partition".to_owned();
+    wait(|| lag_of(0) && lag_of(1), told);
     let second = w.another();
     let program = second.run();
     second.wait_status(|s| s["partitions"].as_array().map(Vec::len) == Some(1));
-    wait(|| lag_of(0) != lag_of(1));
+    wait(|| lag_of(0) != lag_of(1), told);
     program.stop();
     first.stop();
-}
-
-fn wait(what: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !what() {
-        assert!(Instant::now() < deadline);
-        std::thread::yield_now();
-    }
 }
 
 /// Headings as GitHub makes anchors of them.

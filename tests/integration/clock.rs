@@ -6,7 +6,8 @@ use std::time::Duration;
 use anonymizer::runtime::clock::now_ms;
 
 use crate::support::fake_clickhouse::Fault;
-use crate::support::program::{PATIENCE, Program};
+use crate::support::program::Program;
+use crate::support::wait::PATIENCE;
 use crate::support::wall_clock::{DAY_MS, WallClock};
 use crate::support::world::World;
 

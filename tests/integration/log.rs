@@ -11,8 +11,8 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use crate::support::fake_clickhouse::Fault;
-use crate::support::program::PATIENCE;
 use crate::support::stack::free_port;
+use crate::support::wait::{MOMENT, PATIENCE, until};
 use crate::support::world::World;
 
 /// With the address of its metrics.
@@ -88,13 +88,11 @@ impl Drop for Running {
 fn stop(Running(child): &mut Running) {
     let began = Instant::now();
     rustix::process::kill_process(Pid::from_child(child), Signal::TERM).unwrap();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        assert!(began.elapsed() < PATIENCE, "does not end");
-        std::thread::yield_now();
-    };
+    let status = until(
+        MOMENT,
+        || child.try_wait().unwrap(),
+        || "does not end".to_owned(),
+    );
     let took = began.elapsed();
     assert!(status.success(), "{status} after {took:?}");
     assert!(took < Duration::from_secs(7), "{took:?}");

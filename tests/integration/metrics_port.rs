@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit, setrlimit};
 
-use crate::support::program::{PATIENCE, Program};
+use crate::support::program::Program;
+use crate::support::wait::PATIENCE;
 use crate::support::world::World;
 
 /// What clients may cost.

@@ -2,7 +2,7 @@
 
 use crate::support::fake_clickhouse::{Fault, Outcome, Seen};
 use crate::support::kafka::Kafka;
-use crate::support::program::PATIENCE;
+use crate::support::wait::PATIENCE;
 use crate::support::world::World;
 
 const LIMIT: u64 = 256 << 10;

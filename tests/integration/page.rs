@@ -5,7 +5,8 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 
-use crate::support::program::{PATIENCE, Program};
+use crate::support::program::Program;
+use crate::support::wait::PATIENCE;
 use crate::support::world::World;
 
 /// Asks for a page, and returns head and body.

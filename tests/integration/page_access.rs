@@ -11,8 +11,9 @@ use openssl::base64::encode_block;
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 
-use crate::support::program::{PATIENCE, Program};
+use crate::support::program::Program;
 use crate::support::tls::Identity;
+use crate::support::wait::PATIENCE;
 use crate::support::world::World;
 
 const USER: &str = "operator";

@@ -16,8 +16,9 @@ use anonymizer::row::minutes::Minutes;
 use serde_json::Value;
 
 use crate::support::kafka::TOPIC;
-use crate::support::program::{PATIENCE, Program};
+use crate::support::program::Program;
 use crate::support::spellings;
+use crate::support::wait::PATIENCE;
 use crate::support::world::World;
 
 const ADDRESS: &str = "192.0.2.77";

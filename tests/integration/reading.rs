@@ -11,7 +11,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::kafka::{GROUP, TOPIC, messages};
-use crate::support::program::{PATIENCE, Setup};
+use crate::support::program::Setup;
+use crate::support::wait::{MOMENT, PATIENCE};
 use crate::support::world::World;
 
 fn held(status: &Value) -> usize {
@@ -162,6 +163,6 @@ fn assign_all(consumer: &Consumer, fetched: &Fetched) {
             }
         }
         assert!(Instant::now() < deadline, "nothing is assigned");
-        std::thread::yield_now();
+        std::thread::sleep(MOMENT);
     }
 }

@@ -13,7 +13,7 @@ use anonymizer::flush::Hold;
 use anonymizer::observe::word::Word;
 use anonymizer::row::RowError;
 
-use crate::support::program::PATIENCE;
+use crate::support::wait::PATIENCE;
 use crate::support::world::World;
 
 /// Everything that a page says to type, with lines that go on joined.

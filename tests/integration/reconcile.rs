@@ -11,7 +11,8 @@ use anonymizer::record::synth::Synth;
 use serde_json::Value;
 
 use crate::support::fake_clickhouse::{Fault, row};
-use crate::support::program::{PATIENCE, Program};
+use crate::support::program::Program;
+use crate::support::wait::PATIENCE;
 use crate::support::world::World;
 
 /// With the first minute of the records, seconds of Unix time.

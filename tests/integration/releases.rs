@@ -15,7 +15,7 @@ use anonymizer::row::{Format, write_row};
 use serde_json::{Value, json};
 
 use crate::support::fake_clickhouse::{Fault, Multiset};
-use crate::support::program::PATIENCE;
+use crate::support::wait::PATIENCE;
 use crate::support::world::World;
 
 const QUEUES: &str = "tests/corpus/queues";

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::fake_clickhouse::Fault;
 use crate::support::kafka::TOPIC;
-use crate::support::program::PATIENCE;
+use crate::support::wait::PATIENCE;
 use crate::support::world::World;
 
 /// Signals until it ends; its exit code.

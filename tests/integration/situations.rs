@@ -16,6 +16,7 @@ use crate::support::program::Program;
 use crate::support::prometheus::{Prometheus, impatient_rules};
 use crate::support::small_disk::SmallDisk;
 use crate::support::stack::free_port;
+use crate::support::wait::wait;
 use crate::support::world::World;
 
 /// Waits until the verdict has this code, and its first finding is this one. The verdict then.
@@ -448,12 +449,11 @@ fn a_member_without_partitions_is_ready() {
     let second = setup.run();
     second.wait_log("metrics at http://");
     assert_eq!(ready(&second).0, 503, "it has only just begun to join");
-    let deadline = std::time::Instant::now() + crate::support::program::PATIENCE;
     // Whichever of the two has the partition.
-    while (ready(&program).0, ready(&second).0) != (200, 200) {
-        assert!(std::time::Instant::now() < deadline, "{:?}", ready(&second));
-        std::thread::yield_now();
-    }
+    wait(
+        || (ready(&program).0, ready(&second).0) == (200, 200),
+        || format!("{:?}", ready(&second)),
+    );
     second.stop();
     w.finish(program);
 }

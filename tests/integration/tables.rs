@@ -4,7 +4,7 @@
 //! vary. The same on the real engine: `engine::schema`.
 
 use crate::support::fake_clickhouse::{Fault, Seen};
-use crate::support::program::PATIENCE;
+use crate::support::wait::PATIENCE;
 use crate::support::world::World;
 
 #[test]

@@ -11,7 +11,8 @@ use rustix::process::{Pid, Signal};
 
 use crate::support::fake_clickhouse::{Multiset, parse_rows};
 use crate::support::kafka::messages;
-use crate::support::program::{PATIENCE, Program};
+use crate::support::program::Program;
+use crate::support::wait::{MOMENT, PATIENCE, until};
 use crate::support::world::World;
 
 impl World {
@@ -34,14 +35,12 @@ fn ends(tap: Child) -> Output {
 
 /// How it ends.
 fn code(tap: &mut Child) -> Option<i32> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = tap.try_wait().unwrap() {
-            return status.code();
-        }
-        assert!(Instant::now() < deadline, "it goes on");
-        std::thread::yield_now();
-    }
+    let status = until(
+        MOMENT,
+        || tap.try_wait().unwrap(),
+        || "it goes on".to_owned(),
+    );
+    status.code()
 }
 
 fn words(out: &Output) -> String {
@@ -242,7 +241,7 @@ fn a_fifth_tap_is_refused_until_one_goes() {
         let mut tap = tap.spawn().unwrap();
         let attached = || program.log().contains("tap 5 is attached");
         while tap.try_wait().unwrap().is_none() && !attached() {
-            std::thread::yield_now();
+            std::thread::sleep(MOMENT);
         }
         if attached() {
             break tap;

@@ -5,7 +5,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crate::support::program::{PATIENCE, Setup};
+use crate::support::program::Setup;
+use crate::support::wait::{PATIENCE, wait};
 use crate::support::world::World;
 
 #[test]
@@ -104,15 +105,10 @@ impl Screen {
     }
 
     fn wait(&self, part: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.seen().contains(part) {
-            assert!(
-                Instant::now() < deadline,
-                "no {part:?} in {:?}",
-                self.seen()
-            );
-            std::thread::yield_now();
-        }
+        wait(
+            || self.seen().contains(part),
+            || format!("no {part:?} in {:?}", self.seen()),
+        );
     }
 
     /// Sends keys; the terminal must then be as it was.

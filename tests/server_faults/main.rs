@@ -12,8 +12,9 @@ mod way;
 use std::time::Duration;
 
 use support::fake_clickhouse::{Fault, Outcome, Seen};
-use support::program::{PATIENCE, Program};
+use support::program::Program;
 use support::stack::free_port;
+use support::wait::PATIENCE;
 use support::world::World;
 
 use Fault::{

@@ -15,5 +15,6 @@ pub mod small_disk;
 pub mod spellings;
 pub mod stack;
 pub mod tls;
+pub mod wait;
 pub mod wall_clock;
 pub mod world;

@@ -1,9 +1,9 @@
 //! The real nginx, on a free port, with its files in a directory of its own. `ops/test` installs it.
 
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
 use super::stack::free_port;
+use super::wait::wait;
 
 /// Stops when dropped.
 pub struct Nginx {
@@ -42,11 +42,10 @@ impl Nginx {
             port,
             _dir: dir,
         };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "nginx does not start");
-            std::thread::yield_now();
-        }
+        wait(
+            || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok(),
+            || "nginx does not start".to_owned(),
+        );
         nginx
     }
 

@@ -1,5 +1,6 @@
 //! The built program as a process of its own: the only one that can be killed.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -11,9 +12,7 @@ use serde_json::Value;
 
 use super::fake_clickhouse::FakeClickHouse;
 use super::kafka::Kafka;
-
-/// Bound on waits for a condition: only a broken program comes near it.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+use super::wait::{MOMENT, START, until, wait};
 
 /// Settings of a program under test, and its data dir.
 pub struct Setup {
@@ -123,21 +122,17 @@ impl Setup {
 
     /// Waits until the status of the live instance satisfies `what`.
     pub fn wait_status(&self, what: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let out = self.command("status").arg("--json").output().unwrap();
-            if let Ok(status) = serde_json::from_slice(&out.stdout)
-                && what(&status)
-            {
-                return status;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "status: {}",
-                String::from_utf8_lossy(&out.stdout)
-            );
-            std::thread::yield_now();
-        }
+        let last = RefCell::new(Vec::new());
+        until(
+            START,
+            || {
+                let out = self.command("status").arg("--json").output().unwrap();
+                let status = serde_json::from_slice(&out.stdout).ok();
+                last.replace(out.stdout);
+                status.filter(&what)
+            },
+            || format!("status: {}", String::from_utf8_lossy(&last.borrow())),
+        )
     }
 
     pub fn command(&self, command: &str) -> Command {
@@ -191,15 +186,14 @@ impl Program {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                assert_ne!(status.signal(), Some(11), "a crash: {}", self.log());
-                return status;
-            }
-            assert!(Instant::now() < deadline, "does not end: {}", self.log());
-            std::thread::yield_now();
-        }
+        let log = self.log.clone();
+        let status = until(
+            MOMENT,
+            || self.ended(),
+            || format!("does not end: {}", read(&log)),
+        );
+        assert_ne!(status.signal(), Some(11), "a crash: {}", self.log());
+        status
     }
 
     pub fn log(&self) -> String {
@@ -224,11 +218,10 @@ impl Program {
 
     /// Waits until the log holds `text`.
     pub fn wait_log(&self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.log().contains(text) {
-            assert!(Instant::now() < deadline, "no {text:?} in: {}", self.log());
-            std::thread::yield_now();
-        }
+        wait(
+            || self.log().contains(text),
+            || format!("no {text:?} in: {}", self.log()),
+        );
     }
 }
 

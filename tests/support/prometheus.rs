@@ -5,12 +5,11 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 use serde_json::Value;
 
-use super::program::PATIENCE;
 use super::stack::free_port;
+use super::wait::{MOMENT, until};
 
 /// Asks five times a second. Killed when dropped.
 pub struct Prometheus {
@@ -146,15 +145,12 @@ impl Prometheus {
 
     /// Waits for what `look` finds.
     pub fn wait<T>(&self, what: &str, look: impl Fn(&Prometheus) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(found) = look(self) {
-                return found;
-            }
-            let log = || fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "not so: {what}; {}", log());
-            std::thread::yield_now();
-        }
+        let log = || fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        until(
+            MOMENT,
+            || look(self),
+            || format!("not so: {what}; {}", log()),
+        )
     }
 }
 

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::fake_clickhouse::{FakeClickHouse, Fault, Outcome, Seen};
 use super::kafka::Kafka;
-use super::program::{PATIENCE, Program, Setup};
+use super::program::{Program, Setup};
+use super::wait::PATIENCE;
 
 /// The program's surroundings, and what a test has of its own besides.
 pub struct World<Own = ()> {

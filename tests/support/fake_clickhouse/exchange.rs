@@ -247,7 +247,7 @@ fn peek_head(stream: &TcpStream) -> io::Result<Option<String>> {
             return Ok(None);
         }
         // A peek returns at once while bytes wait. A head comes in one piece, so this is rare.
-        thread::yield_now();
+        thread::sleep(Duration::from_millis(1));
     }
     Ok(None)
 }
