@@ -15,13 +15,17 @@ left_out() { echo "left out: $*"; }
 # step NAME COMMAND...: runs it and tells the result. In a subshell with `set -e` in force, which a
 # command in an `if` would not have.
 step() {
-    local name=$1 start=$SECONDS status=0; shift
+    local name=$1 start=$SECONDS status=0 log; shift
+    log=$(step_log "$name")
     set +e
-    (set -e; "$@") >"$(step_log "$name")" 2>&1 </dev/null
+    (trap 'times >"$log.times"' EXIT; set -e; "$@") >"$log" 2>&1 </dev/null
     status=$?
     set -e
     step_result "$name" "$status" "$((SECONDS - start))"
 }
+
+# cpu LOG: the seconds of CPU of a step and of what it waited for, as `times` wrote them.
+cpu() { tr 'ms' '  ' <"$1.times" | awk '{ s += 60 * $1 + $2 + 60 * $3 + $4 } END { printf "%d", s }'; }
 
 # beside NAME COMMAND...: starts a step, which runs beside those that follow; in a session of its own, so
 # that it can be stopped with all that it started. Not a function of a script: a command.
@@ -30,7 +34,8 @@ beside() {
     local name=$1 log; shift
     log=$(step_log "$name")
     # shellcheck disable=SC2016 # it is for that shell
-    setsid bash -c 'log=$1; shift; "$@" >"$log" 2>&1 </dev/null; status=$?; echo "$SECONDS" >"$log.seconds"; exit $status' \
+    setsid bash -c 'log=$1; shift; "$@" >"$log" 2>&1 </dev/null; status=$?
+        echo "$SECONDS" >"$log.seconds"; times >"$log.times"; exit "$status"' \
         beside "$log" "$@" &
     BESIDE+=("$name") BESIDE_PIDS+=($!)
 }
@@ -54,19 +59,20 @@ stop_beside() {
 
 # step_result NAME STATUS SECONDS
 step_result() {
-    local name=$1 status=$2 seconds=$3 file reason
+    local name=$1 status=$2 seconds=$3 file reason cpu
     file=$(step_log "$name")
+    cpu=$(cpu "$file" 2>/dev/null || echo "?")
     if ((status)); then
         STEPS_FAILED=$((STEPS_FAILED + 1))
-        printf 'FAILED    %-28s %4s s   exit code %s; the end of %s:\n' "$name" "$seconds" "$status" "${file#"$ROOT"/}"
+        printf 'FAILED    %-28s %4s s %5s CPU-s   exit code %s; the end of %s:\n' "$name" "$seconds" "$cpu" "$status" "${file#"$ROOT"/}"
         # First, for who reads no further: the tests that failed, and their words.
         reasons "$file" | sed 's/^/    > /'
         tail -n 40 "$file" | sed 's/^/    | /'
     elif reason=$(grep -m 1 '^left out: ' "$file"); then
-        printf 'left out  %-28s %4s s   %s\n' "$name" "$seconds" "${reason#left out: }"
+        printf 'left out  %-28s %4s s %5s CPU-s   %s\n' "$name" "$seconds" "$cpu" "${reason#left out: }"
     else
         STEPS_PASSED=$((STEPS_PASSED + 1))
-        printf 'ok        %-28s %4s s\n' "$name" "$seconds"
+        printf 'ok        %-28s %4s s %5s CPU-s\n' "$name" "$seconds" "$cpu"
         # What a part of it left out must not stay unseen.
         sed -n 's/^left out  */          but left out: /p' "$file"
     fi
