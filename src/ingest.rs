@@ -198,6 +198,9 @@ impl Ingest<'_> {
                 }
             }
         }
+        if taken.ends_in_message() {
+            self.consumer.read_goes_on();
+        }
         Ok(trouble)
     }
 

@@ -125,6 +125,15 @@ impl Taken<'_> {
         self.taken.is_empty()
     }
 
+    /// Whether the last one is a message.
+    pub fn ends_in_message(&self) -> bool {
+        let good = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+        // SAFETY: as in `next`.
+        self.taken
+            .last()
+            .is_some_and(|m| unsafe { (**m).err } == good)
+    }
+
     /// The next one.
     #[allow(clippy::should_implement_trait, reason = "it lends from itself")]
     pub fn next(&mut self) -> Option<Fetch<'_>> {

@@ -175,6 +175,11 @@ impl Consumer {
         }
     }
 
+    /// A message came after what [`Consumer::read_failed`] was called for.
+    pub fn read_goes_on(&self) {
+        self.watch.read();
+    }
+
     /// Asks where the logs of these partitions end, which the client does not hear while it reads none of
     /// them. Ends at the first that is not answered.
     pub fn ask_ends(&self, partitions: &[i32]) {

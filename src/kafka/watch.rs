@@ -59,8 +59,6 @@ struct Inner {
     explained_ms: Option<u64>,
     /// A client is being tried out, and what it met.
     trying: Option<Option<Fault>>,
-    /// Messages that the client has got so far, of the partitions held.
-    received: i64,
     /// Partitions that are paused, whose ends were asked for: what the client knows of them is old.
     asked: BTreeSet<i32>,
 }
@@ -71,8 +69,8 @@ struct Noted {
     fault: Fault,
     trouble: Trouble,
     last_ms: u64,
-    /// It was met by a member of the group that reads; how many messages had come until then.
-    reading: Option<i64>,
+    /// It was met by a member of the group that reads; it is over with the next message.
+    reading: bool,
 }
 
 impl Watch {
@@ -111,7 +109,7 @@ impl Watch {
         if asks {
             inner.explained_ms = Some(now);
         }
-        inner.note(fault, None, now, !asks);
+        inner.note(fault, false, now, !asks);
         inner.show();
         asks
     }
@@ -129,16 +127,24 @@ impl Watch {
     /// Why a certificate was refused.
     pub(super) fn explained(&self, fault: &Fault) {
         let mut inner = self.lock();
-        inner.note(fault, None, now_ms(), true);
+        inner.note(fault, false, now_ms(), true);
         inner.show();
     }
 
-    /// A partition that is held may not be read any more.
+    /// A partition that is held may not be read any more. librdkafka says so once, after the messages that
+    /// it had of that partition.
     pub(super) fn denied(&self, fault: &Fault) {
         let mut inner = self.lock();
-        let received = inner.received;
-        inner.note(fault, Some(received), now_ms(), true);
+        inner.note(fault, true, now_ms(), true);
         inner.show();
+    }
+
+    /// A message came after all that [`Watch::denied`] was told.
+    pub(super) fn read(&self) {
+        let mut inner = self.lock();
+        if inner.fault.take_if(|noted| noted.reading).is_some() {
+            inner.show();
+        }
     }
 
     /// librdkafka tells.
@@ -184,7 +190,6 @@ impl Watch {
             .into_iter()
             .flatten()
             .filter(|(p, of)| **p >= 0 && of.desired);
-        inner.received = held.clone().map(|(_, of)| of.rxmsgs as i64).sum();
         inner.forget(!up.is_empty(), now);
         inner.show();
         inner.seen.without_leader.clear();
@@ -214,7 +219,7 @@ impl Watch {
     pub(super) fn let_go(&self, partitions: &[i32]) {
         self.resumed(partitions);
         let mut inner = self.lock();
-        inner.fault.take_if(|noted| noted.reading.is_some());
+        inner.fault.take_if(|noted| noted.reading);
         inner.show();
         let seen = &mut inner.seen;
         seen.ends.retain(|p, _| !partitions.contains(p));
@@ -228,7 +233,7 @@ impl Watch {
 
 impl Inner {
     /// Notes a fault, and tells of it in the log if it is another one than before.
-    fn note(&mut self, fault: &Fault, reading: Option<i64>, now: u64, tells: bool) {
+    fn note(&mut self, fault: &Fault, reading: bool, now: u64, tells: bool) {
         let before = self.fault.take();
         // librdkafka goes on saying that a certificate is refused, and we know why.
         let known = before
@@ -266,13 +271,13 @@ impl Inner {
 
     /// Drops a fault that is over.
     fn forget(&mut self, is_up: bool, now: u64) {
-        let (joined, received) = (self.seen.joined, self.received);
+        let joined = self.seen.joined;
         self.fault.take_if(|noted| {
             let quiet = now.saturating_sub(noted.last_ms);
-            match noted.reading {
-                Some(before) => received > before,
-                None if is_up && joined => quiet >= OVER_AS_MEMBER_MS,
-                None => is_up && quiet >= OVER_MS && !noted.fault.reason.is_of_the_topic_or_group(),
+            match joined {
+                _ if noted.reading || !is_up => false,
+                true => quiet >= OVER_AS_MEMBER_MS,
+                false => quiet >= OVER_MS && !noted.fault.reason.is_of_the_topic_or_group(),
             }
         });
     }
@@ -281,7 +286,7 @@ impl Inner {
     fn show(&mut self) {
         let is_out = self.seen.down.is_some() || !self.seen.joined;
         let noted = self.fault.as_ref();
-        let shown = noted.filter(|noted| is_out || noted.reading.is_some());
+        let shown = noted.filter(|noted| is_out || noted.reading);
         self.seen.fault = shown.map(|noted| noted.trouble.clone());
     }
 }

@@ -439,6 +439,24 @@ fn a_group_that_is_refused_is_no_silence() {
     drop(program);
 }
 
+/// librdkafka tells of it once, and what it had fetched before comes into its statistics after that.
+#[test]
+fn a_right_that_is_taken_away_stays_said_until_a_record_comes() {
+    let mut w = World::of(1);
+    let program = w.setup.run();
+    w.stores(1, 500);
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    w.kafka.refuse_once(RDKafkaApiKey::Fetch, denied);
+    let is_denied = |s: &Value| s["kafka"]["fault"]["kind"] == "topic-denied";
+    let told = |s: &Value| s["kafka"]["told_ms"].as_u64().unwrap();
+    let first = told(&w.setup.wait_status(is_denied));
+    let later = w.setup.wait_status(|s| told(s) > first + 5000);
+    assert!(is_denied(&later), "{later}");
+    w.stores(2, 1);
+    w.setup.wait_status(|s| s["kafka"]["fault"].is_null());
+    w.finish(program);
+}
+
 /// An instance more than there are partitions must not stop a rollout.
 #[test]
 fn a_member_without_partitions_is_ready() {

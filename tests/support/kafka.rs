@@ -113,6 +113,11 @@ impl Kafka {
         self.mock().request_errors(requests, &[error; 1000]);
     }
 
+    /// The same for one request.
+    pub fn refuse_once(&self, requests: RDKafkaApiKey, error: RDKafkaRespErr) {
+        self.mock().request_errors(requests, &[error]);
+    }
+
     /// The mock cluster's brokers take no connections any more.
     pub fn brokers_down(&mut self) {
         for id in BROKERS {
