@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::kafka::{Consumer, Event, Fetch, Fetched};
 use crate::ownership::Start;
-use crate::privacy::Quarantined;
+use crate::privacy::{Policy, Quarantined};
 use crate::queue::LaneId;
 use crate::record::Mark;
 use crate::record::decode::unread;
@@ -73,6 +73,8 @@ pub struct Ingest<'a> {
     pub to_store: Sender<ToStore>,
     /// A block closes at this age.
     pub sync_interval: Duration,
+    /// What is taken away of a record.
+    pub policy: &'a Policy,
     /// What the store thread asks for.
     pub feedback: &'a Feedback,
     /// When to end.
@@ -181,7 +183,8 @@ impl Ingest<'_> {
                             self.hand_over(block)?;
                         }
                         block.mark(mark, kafka_ms);
-                        let unread = block.push(offset, payload, self.stats, &mut held.sums);
+                        let sums = &mut held.sums;
+                        let unread = block.push(offset, payload, self.policy, self.stats, sums);
                         if unread > 0 {
                             held.unread.found(partition, offset, unread, self.stats);
                         }
@@ -421,7 +424,14 @@ impl OpenBlock {
     }
 
     /// Adds a message. Returns how many of its bytes were not read.
-    fn push(&mut self, offset: i64, message: &[u8], stats: &Stats, sums: &mut Sums) -> usize {
+    fn push(
+        &mut self,
+        offset: i64,
+        message: &[u8],
+        policy: &Policy,
+        stats: &Stats,
+        sums: &mut Sums,
+    ) -> usize {
         // After a resume or seek librdkafka may bring a message again (librdkafka#2593, #4637).
         if offset < self.next {
             return 0;
@@ -431,7 +441,7 @@ impl OpenBlock {
         }
         self.next = offset + 1;
         self.block.next = self.next;
-        let row = row(message, &mut self.block.bytes);
+        let row = row(message, policy, &mut self.block.bytes);
         match row.and_then(|second| self.pack_if_large().map(|()| second)) {
             Ok(second) => {
                 self.block.rows += 1;
@@ -441,7 +451,7 @@ impl OpenBlock {
             Err(reason) => {
                 stats.ingest.quarantined(reason.label());
                 sums.found(reason.label(), Instant::now());
-                let entry = Quarantined::of(offset, reason.to_string(), message);
+                let entry = Quarantined::of(offset, reason.to_string(), message, policy);
                 self.quarantine_bytes += entry.kept.as_ref().map_or(0, |k| k.as_bytes().len());
                 self.block.quarantined.push(entry);
                 0

@@ -27,6 +27,7 @@ use crate::ownership::Ownership;
 use crate::queue::{DataDir, Queue, format_version};
 use crate::row::RowError;
 use crate::row::tap::Taps;
+use crate::runtime::clock::now_ms;
 use crate::runtime::shutdown::Shutdown;
 use crate::runtime::stats::Stats;
 use crate::settings::Config;
@@ -113,10 +114,13 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         settings: config.describe(),
     };
 
+    let policy = config.policy();
+    let policy_before = queue.note_policy(&policy, now_ms())?;
+
     let web = http::Server::bind(config.into())?;
     let socket = control::Server::bind(queue.dir())?;
     log::info!(
-        "anonymizer {}: topic {}, group {}, brokers {}; ClickHouse {}, table {}.{}; data dir {}, \
+        "anonymizer {}: topic {}, group {}, brokers {}; {policy}; ClickHouse {}, table {}.{}; data dir {}, \
          installation {}, {} rows queued from before",
         version(),
         config.kafka_topic,
@@ -138,6 +142,16 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
             format_version()
         );
     }
+    if let Some(before) = policy_before {
+        let level = match policy.stricter(&before) == policy {
+            true => log::Level::Info,
+            false => log::Level::Warn,
+        };
+        log::log!(
+            level,
+            "from now on rows are masked by another policy: {policy}; those before stay as they are: {before}"
+        );
+    }
     log::info!("metrics at {}/metrics", web.url());
 
     let parts = Parts::new(shutdown);
@@ -146,6 +160,7 @@ pub fn run(config: &Config, shutdown: &Shutdown) -> anyhow::Result<()> {
         consumer: &consumer,
         to_store,
         sync_interval: config.sync_interval,
+        policy: &policy,
         feedback: &feedback,
         shutdown,
         stats: &stats,

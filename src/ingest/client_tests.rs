@@ -120,6 +120,7 @@ impl World {
             consumer,
             to_store,
             sync_interval: Duration::from_millis(50),
+            policy: &Policy::default(),
             feedback: &self.feedback,
             shutdown: &self.shutdown,
             stats: &self.stats,

@@ -41,7 +41,13 @@ fn a_row_as_large_as_any_message_of_kafka_is_stored_if_it_can_be() {
     for url in [noise(1_048_300), text, noise(16_700_000)] {
         let message = with_url(url);
         let mut open = open();
-        open.push(10, &message, &Stats::default(), &mut Sums::default());
+        open.push(
+            10,
+            &message,
+            &Policy::default(),
+            &Stats::default(),
+            &mut Sums::default(),
+        );
         assert!(open.is_full());
         let block = open.take().unwrap();
         assert_eq!((block.rows, block.first, block.next), (1, 10, 11));
@@ -58,7 +64,13 @@ fn a_row_as_large_as_any_message_of_kafka_is_stored_if_it_can_be() {
 fn a_row_that_is_too_large_is_quarantined_with_its_size_and_no_byte() {
     let message = with_url(b"/abcdefg".repeat((16 << 20) / 8));
     let mut open = open();
-    open.push(10, &message, &Stats::default(), &mut Sums::default());
+    open.push(
+        10,
+        &message,
+        &Policy::default(),
+        &Stats::default(),
+        &mut Sums::default(),
+    );
     let block = open.take().unwrap();
     let [q] = &block.quarantined[..] else {
         panic!("{} rows", block.rows)
@@ -72,13 +84,28 @@ fn a_row_that_is_too_large_is_quarantined_with_its_size_and_no_byte() {
 fn what_lies_behind_the_record_of_a_value_is_counted() {
     let stats = Stats::default();
     let mut open = open();
-    assert_eq!(open.push(10, PLAIN, &stats, &mut Sums::default()), 0);
     assert_eq!(
-        open.push(11, &PLAIN.repeat(5), &stats, &mut Sums::default()),
+        open.push(10, PLAIN, &Policy::default(), &stats, &mut Sums::default()),
+        0
+    );
+    assert_eq!(
+        open.push(
+            11,
+            &PLAIN.repeat(5),
+            &Policy::default(),
+            &stats,
+            &mut Sums::default()
+        ),
         4 * PLAIN.len()
     );
     assert_eq!(
-        open.push(12, &[PLAIN, b"x"].concat(), &stats, &mut Sums::default()),
+        open.push(
+            12,
+            &[PLAIN, b"x"].concat(),
+            &Policy::default(),
+            &stats,
+            &mut Sums::default()
+        ),
         1
     );
     for file in std::fs::read_dir("data/golden").unwrap() {
@@ -120,8 +147,8 @@ const PLAIN: &[u8] = include_bytes!("../../data/golden/plain.capnp");
 fn a_block_covers_its_messages_and_the_gaps_between() {
     let stats = Stats::default();
     let mut open = open();
-    open.push(12, PLAIN, &stats, &mut Sums::default());
-    open.push(15, PLAIN, &stats, &mut Sums::default());
+    open.push(12, PLAIN, &Policy::default(), &stats, &mut Sums::default());
+    open.push(15, PLAIN, &Policy::default(), &stats, &mut Sums::default());
     let block = open.take().unwrap();
     assert_eq!((block.first, block.next, block.rows), (12, 16, 2));
     assert_eq!(block.minutes.rows(), 2);
@@ -132,9 +159,9 @@ fn a_block_covers_its_messages_and_the_gaps_between() {
 fn a_message_brought_again_is_dropped() {
     let stats = Stats::default();
     let mut open = open();
-    open.push(9, PLAIN, &stats, &mut Sums::default());
-    open.push(10, PLAIN, &stats, &mut Sums::default());
-    open.push(10, PLAIN, &stats, &mut Sums::default());
+    open.push(9, PLAIN, &Policy::default(), &stats, &mut Sums::default());
+    open.push(10, PLAIN, &Policy::default(), &stats, &mut Sums::default());
+    open.push(10, PLAIN, &Policy::default(), &stats, &mut Sums::default());
     let block = open.take().unwrap();
     assert_eq!((block.first, block.next, block.rows), (10, 11, 1));
 }
@@ -143,12 +170,18 @@ fn a_message_brought_again_is_dropped() {
 fn an_undecodable_message_is_quarantined_without_its_address() {
     let stats = Stats::default();
     let mut open = open();
-    open.push(10, PLAIN, &stats, &mut Sums::default());
-    open.push(11, b"192.0.2.77 no capnp", &stats, &mut Sums::default());
+    open.push(10, PLAIN, &Policy::default(), &stats, &mut Sums::default());
+    open.push(
+        11,
+        b"192.0.2.77 no capnp",
+        &Policy::default(),
+        &stats,
+        &mut Sums::default(),
+    );
     let mut late = PLAIN.to_vec();
     late[16..24].fill(0xff);
-    open.push(12, &late, &stats, &mut Sums::default());
-    open.push(13, PLAIN, &stats, &mut Sums::default());
+    open.push(12, &late, &Policy::default(), &stats, &mut Sums::default());
+    open.push(13, PLAIN, &Policy::default(), &stats, &mut Sums::default());
     let block = open.take().unwrap();
     assert_eq!((block.rows, block.next), (2, 14));
     let [text, late] = &block.quarantined[..] else {

@@ -54,6 +54,7 @@ pub fn look(queue: &Queue, told: &Told<'_>) -> Result<Status, QueueError> {
             _ => None,
         },
         installation: queue.installation().to_owned(),
+        privacy: queue.policies()?,
         forecast: Forecast::of(&summary, &flush, &rates, &limits, false, now),
         kafka: Kafka::default(),
         queue: summary,

@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::privacy::message::Masked;
+use crate::privacy::Policy;
+use crate::privacy::message::{Masked, hash};
 use crate::queue::{Page, QuarantineEntry, Queue, QueueError, Retried, Which};
 use crate::row::row;
 use crate::runtime::clock::now_ms;
@@ -40,17 +41,19 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn new(mut facts: QuarantineEntry, with_bytes: bool) -> Entry {
+    fn new(mut facts: QuarantineEntry, with_bytes: bool, now: &Policy) -> Entry {
         let kept = facts.message.kept.take();
-        let shown = kept.as_ref().and_then(Masked::shown);
+        let by = &facts.message.policy;
+        let shown = kept.as_ref().and_then(|kept| kept.shown(by, now));
         if kept.is_some() && shown.is_none() {
             let why = "kept by an earlier version, and not shown: it may hold an address; `retry` can use it";
             facts.message.not_kept = Some(why.to_owned());
         }
         if let Some(kept) = &kept {
-            // An earlier version's is the message's.
-            facts.message.hash = crate::privacy::message::hash(kept.as_bytes());
+            // An earlier version's is the message's; that of more than is shown would tell the rest.
+            facts.message.hash = hash(shown.as_ref().unwrap_or(kept).as_bytes());
         }
+        let shown = shown.as_ref().map(Masked::as_bytes);
         Entry {
             kept_bytes: shown.map(|k| k.len() as u64),
             hex: shown.filter(|_| with_bytes).map(hex),
@@ -82,21 +85,24 @@ impl Ask {
         *which
     }
 
-    /// Does it. What it changed is on the disk when it returns.
+    /// Does it, by the policy that holds in the data dir. What it changed is on the disk when it returns.
     ///
     /// # Errors
     /// [`QueueError`] if the queue cannot be read or written.
     pub fn answer(&self, queue: &Queue) -> Result<Value, QueueError> {
+        let now = queue.policy()?;
         let page = match *self {
-            Ask::List(which) => entries(queue.quarantine_page(which)?, false),
-            Ask::Read(which) => entries(queue.quarantine_page(which)?, true),
+            Ask::List(which) => entries(queue.quarantine_page(which)?, false, &now),
+            Ask::Read(which) => entries(queue.quarantine_page(which)?, true, &now),
             Ask::Drop(which) => {
                 let page = queue.drop_quarantined(which)?;
                 queue.sync()?;
-                entries(page, false)
+                entries(page, false, &now)
             }
             Ask::Retry(which) => {
-                let page = queue.retry_quarantined(which, now_ms(), row)?;
+                let page = queue.retry_quarantined(which, now_ms(), |message, bytes, out| {
+                    row(bytes, &message.policy.stricter(&now), out)
+                })?;
                 queue.sync()?;
                 Page {
                     next: page.next,
@@ -106,7 +112,7 @@ impl Ask {
                         .into_iter()
                         .map(|(facts, retried)| Entry {
                             retried: Some(retried),
-                            ..Entry::new(facts, false)
+                            ..Entry::new(facts, false, &now)
                         })
                         .collect(),
                 }
@@ -116,14 +122,14 @@ impl Ask {
     }
 }
 
-fn entries(page: Page<QuarantineEntry>, with_bytes: bool) -> Page<Entry> {
+fn entries(page: Page<QuarantineEntry>, with_bytes: bool, now: &Policy) -> Page<Entry> {
     Page {
         next: page.next,
         damaged: page.damaged,
         entries: page
             .entries
             .into_iter()
-            .map(|facts| Entry::new(facts, with_bytes))
+            .map(|facts| Entry::new(facts, with_bytes, now))
             .collect(),
     }
 }

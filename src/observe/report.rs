@@ -95,6 +95,7 @@ impl Report<'_> {
                 _ => None,
             },
             installation: self.queue.installation().to_owned(),
+            privacy: self.queue.policies()?,
             queue,
             disk_bytes: self.queue.disk_bytes(),
             partitions,

@@ -200,6 +200,7 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::Policy;
     use crate::privacy::anonymize::anonymize;
     use crate::record::Record;
     use crate::row::encode::encode;
@@ -229,7 +230,7 @@ mod tests {
                 remote_addr: b"1.2.3.4",
                 url: b"/",
             };
-            encode(&anonymize(&record), &mut bytes).unwrap();
+            encode(&anonymize(&record, &Policy::default()), &mut bytes).unwrap();
         }
         Passing {
             partition: 5,

@@ -1,7 +1,8 @@
 //! The address of a record, masked at equal length.
 //!
-//! The masked spelling has the length of the original and gives the same [`mask`]ed address, so a
-//! record that is decoded later becomes the row that it would have become at first:
+//! The masked spelling has the length of the original and gives the same [`mask`]ed address, also under each
+//! [`Policy`] that is stricter, so a record that is decoded later becomes the row that it would have become at
+//! first. Under a looser one it must not be decoded: what was cut would read as if it were there.
 //!
 //! ```text
 //! 203.0.113.57                    203.0.113.10                    mask: 203.0.113.X
@@ -9,37 +10,36 @@
 //! ::ffff:192.0.2.7                ::ffff:192.0.2.0                mask: 192.0.2.X
 //! an unknown spelling             XXXXXXXXXXXXXXXXXXX             mask: X
 //! ```
-//! Of an octet only its number of digits is left (`0`, `10`, `100`), of the lower groups of an IPv6
+//! Of an octet that is cut only its number of digits is left (`0`, `10`, `100`), of the lower groups of an IPv6
 //! address the same.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr as _;
 
-use crate::privacy::anonymize::mask;
-
-/// First group of 6to4 addresses, as in [`crate::privacy::anonymize`].
-const SIX_TO_FOUR: u16 = 0x2002;
+use crate::privacy::anonymize::{SIX_TO_FOUR, mask};
+use crate::privacy::policy::{Ipv4Bits, Policy};
 
 /// The masked spelling of a whole address field, of its length. What is no address loses every
 /// byte, since nobody can say what it is. `None` if no such spelling is found.
-pub fn field(text: &[u8]) -> Option<Vec<u8>> {
-    let want = mask(text);
-    let spelled = std::str::from_utf8(text).ok().and_then(spelled);
+pub fn field(text: &[u8], policy: &Policy) -> Option<Vec<u8>> {
+    let want = mask(text, policy);
+    let spelled = std::str::from_utf8(text).ok();
+    let spelled = spelled.and_then(|text| self::spelled(text, policy));
     let gone = vec![b'X'; text.len()];
     [spelled, Some(gone)]
         .into_iter()
         .flatten()
-        .find(|masked| mask(masked) == want)
+        .find(|masked| mask(masked, policy) == want)
 }
 
 /// As [`crate::privacy::anonymize`] parses: with a port, brackets or a zone. A port's digits become `1`, which
 /// no client is known by, a zone's letters `X`.
-fn spelled(text: &str) -> Option<Vec<u8>> {
+fn spelled(text: &str, policy: &Policy) -> Option<Vec<u8>> {
     let mut out = text.as_bytes().to_vec();
     if let Some(rest) = text.strip_prefix('[') {
         let (inside, _) = rest.split_once(']')?;
         let end = 1 + inside.len();
-        v6_with_zone(&mut out[1..end])?;
+        v6_with_zone(&mut out[1..end], policy)?;
         fill_digits(&mut out[end..]);
         return Some(out);
     }
@@ -48,11 +48,11 @@ fn spelled(text: &str) -> Option<Vec<u8>> {
         _ => (text, text.len()),
     };
     if Ipv4Addr::from_str(address).is_ok() {
-        dotted(&mut out[..port]);
+        dotted(&mut out[..port], policy.ipv4_bits);
         fill_digits(&mut out[port..]);
         return Some(out);
     }
-    v6_with_zone(&mut out)?;
+    v6_with_zone(&mut out, policy)?;
     Some(out)
 }
 
@@ -62,17 +62,17 @@ fn fill_digits(bytes: &mut [u8]) {
     }
 }
 
-fn v6_with_zone(text: &mut [u8]) -> Option<()> {
+fn v6_with_zone(text: &mut [u8], policy: &Policy) -> Option<()> {
     let end = text.iter().position(|b| *b == b'%').unwrap_or(text.len());
     let (address, zone) = text.split_at_mut(end);
     if let Some(name) = zone.get_mut(1..) {
         name.fill(b'X');
     }
-    v6(address).then_some(())
+    v6(address, policy).then_some(())
 }
 
-/// Numbers joined by single dots: masks each from the fourth on, wherever the address begins.
-fn dotted(run: &mut [u8]) {
+/// Numbers joined by single dots: masks each behind those that stay, wherever the address begins.
+fn dotted(run: &mut [u8], bits: Ipv4Bits) {
     let (mut at, mut joined) = (0, 0);
     while at < run.len() {
         if !run[at].is_ascii_digit() {
@@ -82,7 +82,7 @@ fn dotted(run: &mut [u8]) {
         }
         let len = run[at..].iter().take_while(|b| b.is_ascii_digit()).count();
         joined += 1;
-        if joined >= 4 {
+        if joined > bits.octets() {
             octet(&mut run[at..at + len]);
         }
         at += len;
@@ -124,13 +124,16 @@ fn group(part: &mut [u8]) {
 }
 
 /// Masks a whole IPv6 address without brackets or zone; false, and nothing done, if it is none.
-fn v6(text: &mut [u8]) -> bool {
+fn v6(text: &mut [u8], policy: &Policy) -> bool {
     let parsed = std::str::from_utf8(text).map(Ipv6Addr::from_str);
     let Ok(Ok(address)) = parsed else {
         return false;
     };
     let mapped = address.to_ipv4_mapped().is_some();
     let six_to_four = address.segments()[0] == SIX_TO_FOUR;
+    // Of the two groups that an IPv4 address has, the octets that are cut.
+    let cut = 4 - policy.ipv4_bits.octets();
+    let of_v4 = [cut.saturating_sub(2), cut.min(2)];
     let parts = |text: &[u8]| -> usize {
         text.split(|b| *b == b':')
             .map(|p| usize::from(!p.is_empty()) + usize::from(p.contains(&b'.')))
@@ -144,21 +147,22 @@ fn v6(text: &mut [u8]) -> bool {
             index += std::mem::take(&mut gap);
         } else if part.contains(&b'.') {
             if mapped {
-                dotted(part);
+                dotted(part, policy.ipv4_bits);
             } else {
                 group(part);
             }
             index += 2;
         } else {
-            let low = part.len().saturating_sub(2);
-            match index {
-                // The low octet of an IPv4 address: the last two digits.
-                7 if mapped => part[low..].fill(b'0'),
-                _ if mapped => {}
-                2 if six_to_four => part[low..].fill(b'0'),
-                3.. => part.fill(b'0'),
-                _ => {}
-            }
+            let octets = match index {
+                6 | 7 if mapped => of_v4[index - 6],
+                _ if mapped => 0,
+                _ if index >= policy.ipv6_bits.groups() => 2,
+                1 | 2 if six_to_four => of_v4[index - 1],
+                _ => 0,
+            };
+            // An octet is two digits, the last ones.
+            let low = part.len().saturating_sub(2 * octets);
+            part[low..].fill(b'0');
             index += 1;
         }
     }
@@ -168,10 +172,11 @@ fn v6(text: &mut [u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::policy::tests::all;
     use proptest::prelude::*;
 
     fn field_of(text: &str) -> String {
-        String::from_utf8(field(text.as_bytes()).unwrap()).unwrap()
+        String::from_utf8(field(text.as_bytes(), &Policy::default()).unwrap()).unwrap()
     }
 
     #[test]
@@ -179,8 +184,8 @@ mod tests {
         let f = |text, want: &str| {
             assert_eq!(field_of(text), want);
             assert_eq!(
-                mask(want.as_bytes()).as_bytes(),
-                mask(text.as_bytes()).as_bytes()
+                mask(want.as_bytes(), &Policy::default()).as_bytes(),
+                mask(text.as_bytes(), &Policy::default()).as_bytes()
             );
         };
         f("1.2.3.4", "1.2.3.0");
@@ -209,9 +214,11 @@ mod tests {
     proptest! {
         #[test]
         fn a_field_keeps_its_length_and_its_masked_form(text in "[0-9a-f:.%\\[\\]]{0,40}") {
-            let masked = field(text.as_bytes()).unwrap();
-            prop_assert_eq!(masked.len(), text.len());
-            prop_assert!(mask(&masked) == mask(text.as_bytes()));
+            for policy in all() {
+                let masked = field(text.as_bytes(), &policy).unwrap();
+                prop_assert_eq!(masked.len(), text.len());
+                prop_assert!(mask(&masked, &policy) == mask(text.as_bytes(), &policy));
+            }
         }
     }
 }

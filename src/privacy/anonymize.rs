@@ -1,9 +1,16 @@
-//! [`Record`] -> [`Anonymized`]: masks the client address. Pure: no I/O, no clock, no settings.
+//! [`Record`] -> [`Anonymized`]: masks the client address. Pure: no I/O, no clock, no settings but the
+//! [`Policy`] that is passed in.
 //!
-//! `1.2.3.4` becomes `1.2.3.X`; IPv6 keeps its first 48 bits and ends in `X`
-//! (`2001:db8:85a3::8a2e:370:7334` becomes `2001:db8:85a3::X`); an IPv4-mapped IPv6 address is
-//! masked as the IPv4 address it holds, and of a 6to4 address the IPv4 address within loses its last
-//! octet too (`2002:c000:24d::1` becomes `2002:c000:200::X`); a port or zone is dropped. **Anything that is not an
+//! | of | bits cut | becomes |
+//! |---|---|---|
+//! | `1.2.3.4` | 8, the default | `1.2.3.X` |
+//! | | 16, 24, 32 | `1.2.X`, `1.X`, `X` |
+//! | `2001:db8:85a3::8a2e:370:7334` | 80, the default | `2001:db8:85a3::X` |
+//! | | 96, 128 | `2001:db8::X`, `X` |
+//!
+//! So the parts before the `X` tell how much was cut. An IPv4-mapped IPv6 address is masked as the IPv4 address
+//! it holds, and of a 6to4 address the IPv4 address within loses the bits of an IPv4 address, too
+//! (`2002:c000:24d::1` becomes `2002:c000:200::X`); a port or zone is dropped. **Anything that is not an
 //! address becomes `X`: masking never fails open.**
 //!
 //! Only this file can make an [`Anonymized`], and only an [`Anonymized`] can be encoded, so no
@@ -14,6 +21,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr as _;
 
+use crate::privacy::policy::{Ipv4Bits, Policy};
 use crate::record::Record;
 
 /// A record whose address is masked. The fields are private: nothing else can build one.
@@ -39,10 +47,10 @@ impl<'a> Anonymized<'a> {
 }
 
 /// Masks a record's address.
-pub fn anonymize<'a>(record: &'a Record<'a>) -> Anonymized<'a> {
+pub fn anonymize<'a>(record: &'a Record<'a>, policy: &Policy) -> Anonymized<'a> {
     Anonymized {
         record,
-        address: mask(record.remote_addr),
+        address: mask(record.remote_addr, policy),
     }
 }
 
@@ -50,8 +58,8 @@ pub fn anonymize<'a>(record: &'a Record<'a>) -> Anonymized<'a> {
 const MASKED_MAX: usize = 17;
 
 /// First group of 6to4 addresses (RFC 3056): the next 32 bits are a whole IPv4 address, so its last
-/// octet, within the first 48 bits, is masked as well.
-const SIX_TO_FOUR: u16 = 0x2002;
+/// bits, within the first 48, are cut as well.
+pub(super) const SIX_TO_FOUR: u16 = 0x2002;
 
 /// A masked address, without a heap allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,35 +86,53 @@ impl MaskedAddr {
         }
     }
 
-    fn v4(a: Ipv4Addr) -> MaskedAddr {
+    fn v4(a: Ipv4Addr, bits: Ipv4Bits) -> MaskedAddr {
         let [a, b, c, _] = a.octets();
-        MaskedAddr::format(format_args!("{a}.{b}.{c}.X"))
+        match bits.octets() {
+            3 => MaskedAddr::format(format_args!("{a}.{b}.{c}.X")),
+            2 => MaskedAddr::format(format_args!("{a}.{b}.X")),
+            1 => MaskedAddr::format(format_args!("{a}.X")),
+            _ => MaskedAddr::nothing(),
+        }
     }
 
-    fn v6(a: Ipv6Addr) -> MaskedAddr {
-        let [a, b, mut c, ..] = a.segments();
+    fn v6(a: Ipv6Addr, policy: &Policy) -> MaskedAddr {
+        let [a, mut b, mut c, ..] = a.segments();
         if a == SIX_TO_FOUR {
-            c &= 0xff00;
+            let kept = policy.ipv4_bits.cut(u32::from(b) << 16 | u32::from(c));
+            (b, c) = ((kept >> 16) as u16, kept as u16);
         }
-        MaskedAddr::format(format_args!("{a:x}:{b:x}:{c:x}::X"))
+        match policy.ipv6_bits.groups() {
+            3 => MaskedAddr::format(format_args!("{a:x}:{b:x}:{c:x}::X")),
+            2 => MaskedAddr::format(format_args!("{a:x}:{b:x}::X")),
+            _ => MaskedAddr::nothing(),
+        }
+    }
+
+    /// Of an address of which nothing stays, and of what is none.
+    fn nothing() -> MaskedAddr {
+        MaskedAddr::format(format_args!("X"))
     }
 }
 
 /// Masks one address in any spelling that [`parse`] knows; anything else becomes `X`.
-pub fn mask(address: &[u8]) -> MaskedAddr {
-    mask_plain_v4(address).unwrap_or_else(|| mask_any(address))
+pub fn mask(address: &[u8], policy: &Policy) -> MaskedAddr {
+    mask_plain_v4(address, policy.ipv4_bits).unwrap_or_else(|| mask_any(address, policy))
 }
 
 /// Masks `a.b.c.d` as nearly all addresses are written, in a tenth of the instructions of
 /// [`mask_any`]; `None` if it is anything else.
-fn mask_plain_v4(address: &[u8]) -> Option<MaskedAddr> {
-    let (mut dots, mut kept) = (0, 0);
+fn mask_plain_v4(address: &[u8], bits: Ipv4Bits) -> Option<MaskedAddr> {
+    let (octets, mut dots, mut kept) = (bits.octets(), 0, 0);
     // Of the octet so far; none of its digits was read yet.
     let mut octet: Option<u16> = None;
     for (i, &b) in address.iter().enumerate() {
         octet = match (b, octet) {
             (b'.', Some(_)) => {
-                (dots, kept) = (dots + 1, i + 1);
+                dots += 1;
+                if dots <= octets {
+                    kept = i + 1;
+                }
                 None
             }
             (b'0'..=b'9', None) => Some(u16::from(b - b'0')),
@@ -121,21 +147,21 @@ fn mask_plain_v4(address: &[u8]) -> Option<MaskedAddr> {
         return None;
     }
     let mut bytes = [0; MASKED_MAX];
-    // Three octets and three dots are 12 bytes at most.
+    // Three octets and three dots at most are 12 bytes at most.
     bytes[..kept].copy_from_slice(&address[..kept]);
     bytes[kept] = b'X';
     let len = kept as u8 + 1;
     Some(MaskedAddr { bytes, len })
 }
 
-fn mask_any(address: &[u8]) -> MaskedAddr {
+fn mask_any(address: &[u8], policy: &Policy) -> MaskedAddr {
     match std::str::from_utf8(address).ok().and_then(parse) {
-        Some(IpAddr::V4(a)) => MaskedAddr::v4(a),
+        Some(IpAddr::V4(a)) => MaskedAddr::v4(a, policy.ipv4_bits),
         Some(IpAddr::V6(a)) => match a.to_ipv4_mapped() {
-            Some(a) => MaskedAddr::v4(a),
-            None => MaskedAddr::v6(a),
+            Some(a) => MaskedAddr::v4(a, policy.ipv4_bits),
+            None => MaskedAddr::v6(a, policy),
         },
-        None => MaskedAddr::format(format_args!("X")),
+        None => MaskedAddr::nothing(),
     }
 }
 
@@ -186,10 +212,12 @@ fn port(text: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::policy::tests::all;
     use proptest::prelude::*;
 
     fn masked(s: &str) -> String {
-        String::from_utf8(mask(s.as_bytes()).as_bytes().to_vec()).unwrap()
+        let form = mask(s.as_bytes(), &Policy::default());
+        String::from_utf8(form.as_bytes().to_vec()).unwrap()
     }
 
     /// `data/golden/mask.tsv` comes from another implementation (Python's `ipaddress`).
@@ -207,7 +235,8 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_become_x() {
-        assert_eq!(mask(b"1.2.3.\xff").as_bytes(), b"X");
+        let form = mask(b"1.2.3.\xff", &Policy::default());
+        assert_eq!(form.as_bytes(), b"X");
     }
 
     proptest! {
@@ -235,19 +264,24 @@ mod tests {
             text in r"([0-9]{1,4}|[0-2][0-9]{2})(\.([0-9]{1,4}|[0-2][0-9]{2})){2,4}[:. ]?",
             a: u8, b: u8, c: u8, d: u8,
         ) {
-            if let Some(short) = mask_plain_v4(text.as_bytes()) {
-                let long = mask_any(text.as_bytes());
-                prop_assert_eq!(short.as_bytes(), long.as_bytes());
+            for policy in all() {
+                if let Some(short) = mask_plain_v4(text.as_bytes(), policy.ipv4_bits) {
+                    let long = mask_any(text.as_bytes(), &policy);
+                    prop_assert_eq!(short.as_bytes(), long.as_bytes());
+                }
             }
             let text = format!("{a}.{b}.{c}.{d}");
-            let short = mask_plain_v4(text.as_bytes()).map(|m| m.as_bytes().to_vec());
+            let short = mask_plain_v4(text.as_bytes(), Ipv4Bits::default());
+            let short = short.map(|m| m.as_bytes().to_vec());
             prop_assert_eq!(short, Some(format!("{a}.{b}.{c}.X").into_bytes()));
         }
 
         #[test]
         fn any_bytes_give_a_masked_form(bytes: Vec<u8>) {
-            let m = mask(&bytes);
-            prop_assert!(m.as_bytes().ends_with(b"X"));
+            for policy in all() {
+                let m = mask(&bytes, &policy);
+                prop_assert!(m.as_bytes().ends_with(b"X"));
+            }
         }
     }
 }

@@ -12,7 +12,8 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::privacy::{address, form, plain, traces};
+use crate::privacy::traces::Client;
+use crate::privacy::{Policy, address, form, plain, traces};
 use crate::record::decode::decode;
 
 /// The longest message whose bytes are kept.
@@ -36,11 +37,13 @@ impl Masked {
         Masked(bytes.to_vec())
     }
 
-    /// The bytes, if they are such as this version keeps. An earlier one kept more: they can be retried,
-    /// but are shown to nobody.
-    pub fn shown(&self) -> Option<&[u8]> {
-        let again = mask(&self.0).ok()?;
-        (again == *self).then_some(&self.0)
+    /// What is shown of the bytes, which were masked by one policy, while another one holds: no more than
+    /// either lets through. `None` if they are not such as this version keeps. An earlier one kept more: they
+    /// can be retried, but are shown to nobody.
+    pub fn shown(&self, by: &Policy, now: &Policy) -> Option<Masked> {
+        let again = |policy: &Policy| masked(&self.0, policy, |field| Client::of_masked(field, by));
+        (again(by).ok()? == *self).then_some(())?;
+        again(&by.stricter(now)).ok()
     }
 }
 
@@ -71,13 +74,21 @@ pub enum NotKept {
 ///
 /// # Errors
 /// [`NotKept`] if the result cannot be shown to be clean, or to be the same message otherwise.
-pub fn mask(message: &[u8]) -> Result<Masked, NotKept> {
+pub fn mask(message: &[u8], policy: &Policy) -> Result<Masked, NotKept> {
+    masked(message, policy, Client::of)
+}
+
+fn masked<'a>(
+    message: &'a [u8],
+    policy: &Policy,
+    client: impl FnOnce(&'a [u8]) -> Client<'a>,
+) -> Result<Masked, NotKept> {
     if message.len() > MAX_KEPT {
         return Err(NotKept::TooLong);
     }
     let fields = form::fields(message).ok_or(NotKept::UnknownForm)?;
     let [cache_status, method, remote_addr, url] = fields.texts;
-    let client = traces::Client::of(&message[remote_addr.clone()]);
+    let client = client(&message[remote_addr.clone()]);
     let is_word = |text: &[u8]| {
         let of_words = |b: &u8| b.is_ascii_alphabetic() || b"_-".contains(b);
         text.len() <= MAX_WORD && text.iter().all(of_words)
@@ -90,7 +101,7 @@ pub fn mask(message: &[u8]) -> Result<Masked, NotKept> {
     if !clean {
         return Err(NotKept::Shows);
     }
-    let masked = address::field(&message[remote_addr.clone()]).ok_or(NotKept::NotApart)?;
+    let masked = address::field(&message[remote_addr.clone()], policy).ok_or(NotKept::NotApart)?;
     let mut out = message.to_vec();
     out[remote_addr].copy_from_slice(&masked);
     // The address lies in words of its own, so all else is the same.
@@ -119,6 +130,10 @@ pub struct Quarantined {
     /// Why they are not kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_kept: Option<String>,
+    /// By what they were masked. A row that is made of them later is made by this, too: see
+    /// [`address`].
+    #[serde(default, skip_serializing_if = "Policy::is_default")]
+    pub policy: Policy,
 }
 
 pub(crate) fn hash(bytes: &[u8]) -> String {
@@ -127,8 +142,8 @@ pub(crate) fn hash(bytes: &[u8]) -> String {
 
 impl Quarantined {
     /// Takes what may be kept of a message.
-    pub fn of(offset: i64, reason: String, message: &[u8]) -> Quarantined {
-        let (kept, not_kept) = match mask(message) {
+    pub fn of(offset: i64, reason: String, message: &[u8], policy: &Policy) -> Quarantined {
+        let (kept, not_kept) = match mask(message, policy) {
             Ok(masked) => (Some(masked), None),
             Err(why) => (None, Some(why.to_string())),
         };
@@ -140,6 +155,7 @@ impl Quarantined {
             hash: hash(kept.as_ref().map_or(message, Masked::as_bytes)),
             kept,
             not_kept,
+            policy: policy.clone(),
         }
     }
 }

@@ -6,6 +6,8 @@ pub mod anonymize;
 mod form;
 pub mod message;
 mod plain;
+pub mod policy;
 mod traces;
 
 pub use message::{Masked, NotKept, Quarantined, mask};
+pub use policy::Policy;

@@ -14,6 +14,7 @@ mod tests;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::privacy::anonymize::parse;
+use crate::privacy::policy::{Ipv4Bits, Policy};
 pub(super) use escapes::unescaped_whole;
 use escapes::{ESCAPES, FORMS, unescaped};
 use pieces::{Piece, is_digit, is_octet, number, pieces, windows};
@@ -30,6 +31,8 @@ pub enum Client<'a> {
     V6(Ipv6Addr),
     /// Nobody can say what it is.
     Unknown(&'a [u8]),
+    /// It was cut before, and with it what could be looked for.
+    Cut,
 }
 
 impl Client<'_> {
@@ -38,6 +41,14 @@ impl Client<'_> {
             Some(IpAddr::V4(a)) => Client::V4(a),
             Some(IpAddr::V6(a)) => a.to_ipv4_mapped().map_or(Client::V6(a), Client::V4),
             None => Client::Unknown(field),
+        }
+    }
+
+    /// That of a field which was masked by a policy: of an IPv4 address three octets are looked for.
+    pub fn of_masked<'a>(field: &'a [u8], policy: &Policy) -> Client<'a> {
+        match Client::of(field) {
+            Client::V4(_) if policy.ipv4_bits > Ipv4Bits::default() => Client::Cut,
+            client => client,
         }
     }
 }
@@ -171,7 +182,7 @@ fn of_client(client: &Client<'_>, number: u32) -> bool {
             let own = own.to_bits() >> 8;
             number >> 8 == own || number.swap_bytes() >> 8 == own
         }
-        Client::V6(_) => false,
+        Client::V6(_) | Client::Cut => false,
         Client::Unknown(_) => true,
     }
 }
@@ -216,5 +227,6 @@ fn client_seen(text: &str, client: &Client<'_>) -> bool {
             let is_told = own.len() > 2 && !own.trim_matches('x').is_empty();
             text.contains(is_digit) || is_told && text.contains(own)
         }
+        Client::Cut => false,
     }
 }

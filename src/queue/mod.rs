@@ -47,6 +47,7 @@ pub use counts::{COUNTS_FORMAT, Counted, Counts, PartitionCounts, Spans, Tally};
 pub use disk::dir::{DataDir, HISTORY_FILE, LOCK_FILE, Owned, QUEUE_DIR, SOCKET_FILE};
 pub use disk::last_sync::SYNCED_FILE;
 pub use disk::origin::{Adopted, Moved, refuse_copy};
+pub use disk::policies::PolicySince;
 pub use disk::runs::{Run, Runs, Stamp};
 pub use disk::trees::{Block, StoredBlock, Trees};
 pub use disk::writer::{Writer, format_version};

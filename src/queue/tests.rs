@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use super::*;
-use crate::privacy::Quarantined;
+use crate::privacy::{Policy, Quarantined};
 
 mod ahead;
 mod change;
@@ -200,7 +200,7 @@ fn a_batch_that_may_be_stored_is_never_regrouped() {
 fn a_tail_dropped_is_gone_with_its_quarantine() {
     let mut f = Fixture::new();
     let lane = f.lane(0, 3, 1);
-    let entry = |offset| Quarantined::of(offset, "r".into(), b"m");
+    let entry = |offset| Quarantined::of(offset, "r".into(), b"m", &Policy::default());
     let block = block_of_bad(30, vec![entry(30), entry(31)]);
     assert!(f.q().append(lane, &block).unwrap());
     assert_eq!(f.q().quarantined().count(), 2);

@@ -56,6 +56,7 @@ pub fn encode(record: &Anonymized<'_>, out: &mut Vec<u8>) -> Result<u32, EncodeE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::Policy;
     use crate::privacy::anonymize::anonymize;
     use crate::record::Record;
 
@@ -76,7 +77,11 @@ mod tests {
     #[test]
     fn writes_the_columns_in_order() {
         let mut out = Vec::new();
-        encode(&anonymize(&record(1_999, b"/a")), &mut out).unwrap();
+        encode(
+            &anonymize(&record(1_999, b"/a"), &Policy::default()),
+            &mut out,
+        )
+        .unwrap();
         let mut want = vec![1, 0, 0, 0];
         want.extend([7, 0, 0, 0, 0, 0, 0, 0]);
         want.extend([8, 0, 0, 0, 0, 0, 0, 0]);
@@ -98,10 +103,17 @@ mod tests {
     fn refuses_a_timestamp_that_datetime_cannot_hold_and_leaves_the_buffer() {
         let last = (u64::from(u32::MAX) + 1) * 1000 - 1;
         let mut out = Vec::new();
-        encode(&anonymize(&record(last, b"/")), &mut out).unwrap();
+        encode(
+            &anonymize(&record(last, b"/"), &Policy::default()),
+            &mut out,
+        )
+        .unwrap();
         let before = out.clone();
         assert_eq!(
-            encode(&anonymize(&record(last + 1, b"/")), &mut out),
+            encode(
+                &anonymize(&record(last + 1, b"/"), &Policy::default()),
+                &mut out
+            ),
             Err(EncodeError::Timestamp(last + 1))
         );
         assert_eq!(out, before);
@@ -112,7 +124,7 @@ mod tests {
         let url = vec![b'u'; MAX_ROW_BYTES];
         let mut out = Vec::new();
         assert!(matches!(
-            encode(&anonymize(&record(0, &url)), &mut out),
+            encode(&anonymize(&record(0, &url), &Policy::default()), &mut out),
             Err(EncodeError::TooLarge(_))
         ));
         assert!(out.is_empty());
@@ -122,7 +134,7 @@ mod tests {
     fn long_texts_have_a_two_byte_length() {
         let url = vec![b'u'; 300];
         let mut out = Vec::new();
-        encode(&anonymize(&record(0, &url)), &mut out).unwrap();
+        encode(&anonymize(&record(0, &url), &Policy::default()), &mut out).unwrap();
         let tail = &out[out.len() - 302..];
         assert_eq!(&tail[..2], &[0xac, 0x02]);
     }

@@ -61,6 +61,7 @@ pub fn write_block(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::Policy;
     use crate::row::columns;
     use crate::row::read::rows;
     use crate::row::varint::read_leb128;
@@ -77,7 +78,7 @@ mod tests {
         for record in crate::record::synth::Synth::new(3, 1_700_000_000_000).take(rows) {
             message.clear();
             record.encode_into(&mut message);
-            crate::row::row(&message, &mut out).unwrap();
+            crate::row::row(&message, &Policy::default(), &mut out).unwrap();
         }
         out
     }

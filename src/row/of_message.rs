@@ -1,5 +1,6 @@
 //! Message -> row: decode, anonymize, encode.
 
+use crate::privacy::Policy;
 use crate::privacy::anonymize::anonymize;
 use crate::record::decode::{DecodeError, decode};
 use crate::row::encode::{EncodeError, encode};
@@ -40,8 +41,10 @@ impl RowError {
 ///
 /// # Errors
 /// The reason, without any byte of the message.
-pub fn row(message: &[u8], out: &mut Vec<u8>) -> Result<u32, RowError> {
-    Ok(decode(message, |record| encode(&anonymize(record), out))??)
+pub fn row(message: &[u8], policy: &Policy, out: &mut Vec<u8>) -> Result<u32, RowError> {
+    Ok(decode(message, |record| {
+        encode(&anonymize(record, policy), out)
+    })??)
 }
 
 #[cfg(test)]

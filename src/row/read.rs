@@ -50,6 +50,7 @@ impl<'a> Iterator for Rows<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::Policy;
     use crate::privacy::anonymize::anonymize;
     use crate::record::Record;
     use crate::row::encode::encode;
@@ -87,7 +88,7 @@ mod tests {
                     remote_addr: b"1.2.3.4",
                     url,
                 };
-                encode(&anonymize(&record), &mut bytes).unwrap();
+                encode(&anonymize(&record, &Policy::default()), &mut bytes).unwrap();
             }
             let read: Vec<Row<'_>> = rows(&bytes).collect::<Result<_, _>>().unwrap();
             prop_assert_eq!(read.iter().map(|r| r.raw).collect::<Vec<_>>().concat(), bytes.clone());

@@ -112,7 +112,7 @@ impl Setting {
 
     /// Whether the file may hold a bare number: some are taken, and a letter is not.
     fn is_number(&self) -> bool {
-        let numbers = ["0", "1", "60", "100000", "1000000000"];
+        let numbers = ["0", "1", "8", "60", "80", "100000", "1000000000"];
         !(self.takes)("a") && !self.is_boolean() && numbers.iter().any(|n| (self.takes)(n))
     }
 
@@ -223,6 +223,8 @@ mod tests {
         f("flush_interval", "type", json!(["string", "number"]));
         f("min_free_disk", "type", json!(["string", "number"]));
         f("max_batch_rows", "default", json!(1_000_000));
+        f("mask_ipv4_bits", "type", json!(["string", "number"]));
+        f("mask_ipv6_bits", "default", json!(80));
         f("no_create_tables", "type", json!("boolean"));
         f("no_create_tables", "default", json!(false));
         f("kafka_start", "enum", json!(["earliest", "latest", "stop"]));

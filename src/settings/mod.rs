@@ -38,6 +38,7 @@ use std::{
 
 use crate::clickhouse::AllowedDuplicates;
 use crate::kafka::oauth;
+use crate::privacy::policy::{Ipv4Bits, Ipv6Bits};
 use crate::queue::PackedFormat;
 use crate::runtime::logging::Format;
 use crate::runtime::room::Amount;
@@ -126,6 +127,10 @@ settings! {
         "FILE", "/run/secrets/kafka-client", "File whose first line is the client secret at a token endpoint (OAUTHBEARER)";
     kafka_token_file: Option<PathBuf> = "", parse::optional_path,
         "FILE", "/run/secrets/kafka-token", "File with a token for OAUTHBEARER, in place of an endpoint; read anew in time";
+    mask_ipv4_bits: Ipv4Bits = "8", parse::ipv4_bits,
+        "BITS", "16", "Bits cut off the end of an IPv4 address, also one within an IPv6 address";
+    mask_ipv6_bits: Ipv6Bits = "80", parse::ipv6_bits,
+        "BITS", "96", "Bits cut off the end of an IPv6 address";
     data_dir: PathBuf = "./data", parse::path,
         "DIR", "/var/lib/anonymizer", "Directory of the queue; one process owns it";
     clickhouse_url: String = "http://localhost:8124", parse::url,

@@ -4,6 +4,7 @@ use crate::clickhouse::{Sink, SinkOptions, TlsFiles};
 use crate::flush::FlushOptions;
 use crate::kafka::ConsumerOptions;
 use crate::ownership::StartAt;
+use crate::privacy::Policy;
 use crate::runtime::stats::{Limits, limit, limit_time};
 use crate::settings::{Config, KafkaStart};
 use crate::store::bounds::Bounds;
@@ -28,6 +29,14 @@ impl Config {
             KafkaStart::Earliest => StartAt::Earliest,
             KafkaStart::Latest => StartAt::Latest,
             KafkaStart::Stop => StartAt::Stop,
+        }
+    }
+
+    /// What is taken away of a record before it becomes a row.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            ipv4_bits: self.mask_ipv4_bits,
+            ipv6_bits: self.mask_ipv6_bits,
         }
     }
 

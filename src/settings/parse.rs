@@ -7,6 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::KafkaStart;
 use crate::clickhouse::AllowedDuplicates;
+use crate::privacy::policy::{Ipv4Bits, Ipv6Bits};
 use crate::queue::PackedFormat;
 use crate::runtime::logging::Format;
 use crate::runtime::room::Amount;
@@ -105,6 +106,24 @@ pub(super) fn count(min: u64, max: u64) -> impl Fn(&str) -> Parsed<u64> {
             .filter(|n| (min..=max).contains(n))
             .ok_or_else(|| format!("a whole number from {min} to {max}"))
     }
+}
+
+pub(super) fn ipv4_bits(text: &str) -> Parsed<Ipv4Bits> {
+    bits(text, Ipv4Bits::ALL, Ipv4Bits::new)
+}
+
+pub(super) fn ipv6_bits(text: &str) -> Parsed<Ipv6Bits> {
+    bits(text, Ipv6Bits::ALL, Ipv6Bits::new)
+}
+
+/// One of few numbers.
+fn bits<T>(text: &str, all: &[u8], new: fn(u8) -> Option<T>) -> Parsed<T> {
+    let parsed = text.trim().parse().ok().and_then(new);
+    parsed.ok_or_else(|| {
+        let all: Vec<String> = all.iter().map(u8::to_string).collect();
+        let (last, first) = all.split_last().expect("there are several");
+        format!("{} or {last}", first.join(", "))
+    })
 }
 
 pub(super) fn boolean(text: &str) -> Parsed<bool> {

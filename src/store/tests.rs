@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::ownership::{Committed, GroupError, OffsetCommit, StartAt};
+use crate::privacy::Policy;
 use crate::queue::fixture::Fixture;
 use crate::queue::{Runs, Which};
 use crate::record::Mark;
@@ -109,7 +110,7 @@ fn bad_block(first: i64, messages: i64) -> RowBlock {
     // A frame and zeros, of which all bytes are kept.
     let mut message = vec![0; 1000];
     message[4] = 124;
-    let bad = |offset| Quarantined::of(offset, "no".into(), &message);
+    let bad = |offset| Quarantined::of(offset, "no".into(), &message, &Policy::default());
     RowBlock {
         first,
         next: first + messages,

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anonymizer::privacy::Quarantined;
+use anonymizer::privacy::{Policy, Quarantined};
 use anonymizer::queue::LaneId;
 use anonymizer::queue::{
     Batch, BatchState, DataDir, LaneState, PackedBlock, Queue, QueueError, SealBounds,
@@ -372,6 +372,7 @@ impl<'a> Store<'a> {
                     hash: String::new(),
                     kept: None,
                     not_kept: None,
+                    policy: Policy::default(),
                 }]
             },
             last: None,

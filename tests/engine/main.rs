@@ -16,9 +16,11 @@
 //!   parameters: module `schema`.
 //! - `reconcile` agrees with the engine's own counts, by the minute and by the day, and names what was
 //!   deleted there; not what a change of the server's time zone hides.
+//! - Totals and `reconcile` stay right when what is masked changes: module `policy`.
 //!
 //! Kafka is the mock cluster; there is no proxy, and a request a second.
 
+mod policy;
 mod refusals;
 mod schema;
 #[path = "../support/mod.rs"]

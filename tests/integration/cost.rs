@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::Path;
 
-use anonymizer::privacy::Quarantined;
 use anonymizer::privacy::message::MAX_KEPT;
+use anonymizer::privacy::{Policy, Quarantined};
 use anonymizer::record::decode::{DecodeError, decode};
 
 use crate::support::allocations::allocated_by;
@@ -32,7 +32,14 @@ fn assert_bounded(name: &str, message: &[u8]) {
         DECODE,
         allocated_by(|| drop(decode(message, |_| ()))),
     );
-    let quarantine = || drop(Quarantined::of(0, String::new(), message));
+    let quarantine = || {
+        drop(Quarantined::of(
+            0,
+            String::new(),
+            message,
+            &Policy::default(),
+        ))
+    };
     within("quarantine", QUARANTINE, allocated_by(quarantine));
     if message.len() > MAX_KEPT {
         let bytes = allocated_by(quarantine);

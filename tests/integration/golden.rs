@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anonymizer::privacy::Policy;
 use anonymizer::privacy::anonymize::anonymize;
 use anonymizer::record::decode::decode;
 use anonymizer::row::encode::encode;
@@ -25,7 +26,7 @@ fn row_of(message: &[u8]) -> Result<Vec<u8>, String> {
         shifted[shift..shift + message.len()].copy_from_slice(message);
         let mut row = Vec::new();
         match decode(&shifted[shift..shift + message.len()], |r| {
-            encode(&anonymize(r), &mut row)
+            encode(&anonymize(r, &Policy::default()), &mut row)
         }) {
             Ok(Ok(_)) => Ok(row),
             Ok(Err(e)) => Err(e.to_string()),

@@ -39,6 +39,8 @@ mod page;
 
 /// Are the pages, over a network, for those who know the password only?
 mod page_access;
+/// Is a change of what is masked told, and are rows of both right?
+mod policy;
 /// Are messages that cannot become rows kept, bounded, and given back?
 mod quarantine;
 /// Is every partition read that is held, whatever happened to it before?

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
-use anonymizer::privacy::Quarantined;
 use anonymizer::privacy::message::mask;
+use anonymizer::privacy::policy::Ipv4Bits;
+use anonymizer::privacy::{Policy, Quarantined};
 use anonymizer::queue::{DataDir, PackedBlock, Queue};
 use anonymizer::record::synth::Synth;
 use anonymizer::row::minutes::Minutes;
@@ -81,15 +82,15 @@ impl World {
     /// Puts messages into quarantine as a faulty decoder of an earlier version would have. Those that
     /// decode now are expected as rows.
     fn prepare(&mut self, messages: &[Vec<u8>]) {
-        self.prepare_with_tail(messages, messages.len());
+        self.prepare_with_tail(messages, messages.len(), &Policy::default());
     }
 
-    /// The commit of those behind the first `committed` was not acknowledged.
-    fn prepare_with_tail(&mut self, messages: &[Vec<u8>], committed: usize) {
+    /// Masked by this policy; the commit of those behind the first `committed` was not acknowledged.
+    fn prepare_with_tail(&mut self, messages: &[Vec<u8>], committed: usize, by: &Policy) {
         let queue = Queue::open(DataDir::lock(&self.setup.data_dir()).unwrap()).unwrap();
         let lane = queue.open_lane(TOPIC, 7, 0).unwrap();
         let next = messages.len() as i64;
-        let entry = |(i, m): (usize, &Vec<u8>)| Quarantined::of(i as i64, "a fault".into(), m);
+        let entry = |(i, m): (usize, &Vec<u8>)| Quarantined::of(i as i64, "a fault".into(), m, by);
         let block = PackedBlock {
             first: 0,
             next,
@@ -126,7 +127,7 @@ fn records(count: usize) -> Vec<Vec<u8>> {
     Synth::new(5, 1_700_000_000_000)
         .map(encoded)
         // Not so where a URL has a session in eight digits.
-        .filter(|message| mask(message).is_ok())
+        .filter(|message| mask(message, &Policy::default()).is_ok())
         .take(count)
         .collect()
 }
@@ -273,6 +274,37 @@ fn what_decodes_now_is_retried_and_stored_once() {
             assert!(out.contains("0 messages are rows now"), "{out}");
             assert_eq!(w.list().len(), 1);
             assert!(w.refuses(&["retry", "7", "5"]).contains("no message"));
+        });
+        w.finish(w.run());
+    }
+}
+
+/// Kept by a looser policy, or by a stricter one, than the one that holds.
+#[test]
+fn what_is_retried_is_masked_by_both_policies_and_shown_so() {
+    let of = |bits| Policy {
+        ipv4_bits: Ipv4Bits::new(bits).unwrap(),
+        ..Policy::default()
+    };
+    for (live, by, now) in [(false, 8, 16), (true, 8, 24), (false, 16, 8), (true, 24, 8)] {
+        let mut w = World::of(1).with("--mask-ipv4-bits", &now.to_string());
+        w.kafka.policy = of(by.max(now));
+        let mut record = Synth::new(5, 1_700_000_000_000).next().unwrap();
+        (record.remote_addr, record.url) = ("198.51.123.77".into(), "/a".into());
+        let mut message = Vec::new();
+        record.encode_into(&mut message);
+        w.prepare_with_tail(&[message], 1, &of(by));
+        // A stopped instance's policy is known by its data dir.
+        w.run().stop();
+        w.beside(live, || {
+            let said = w.says(&["show", "7", "0"]) + &w.says(&["list", "--json"]);
+            let cut = if by.max(now) == 24 {
+                "198.51"
+            } else {
+                "198.51.123"
+            };
+            assert!(said.contains("198.") && !said.contains(cut), "{said}");
+            w.says(&["retry"]);
         });
         w.finish(w.run());
     }
@@ -471,7 +503,7 @@ fn what_a_drop_says_is_what_was_dropped() {
     for live in [false, true] {
         let mut w = World::of(1);
         let messages: Vec<_> = (0..COUNT).map(|i| format!("no {i}").into_bytes()).collect();
-        w.prepare_with_tail(&messages, COUNT - 2);
+        w.prepare_with_tail(&messages, COUNT - 2, &Policy::default());
         w.beside(live, || {
             let offsets = || -> Vec<u64> {
                 let list = w.list();

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use anonymizer::privacy::Policy;
 use anonymizer::privacy::anonymize::anonymize;
 use anonymizer::record::decode::decode;
 use anonymizer::record::synth::Synth;
@@ -39,6 +40,8 @@ pub struct Kafka {
     pub brokers: String,
     partitions: i32,
     topic: String,
+    /// By which the rows of what is produced from now on are masked.
+    pub policy: Policy,
     /// The rows that ClickHouse has to have in the end.
     pub expected: Multiset,
     /// While the mock cluster's brokers are down.
@@ -79,6 +82,7 @@ impl Kafka {
             brokers: brokers.to_owned(),
             partitions,
             topic: TOPIC.to_owned(),
+            policy: Policy::default(),
             expected: HashMap::new(),
             held: None,
         }
@@ -180,7 +184,7 @@ impl Kafka {
     pub fn expect(&mut self, messages: &[Vec<u8>]) {
         for message in messages {
             let mut row = Vec::new();
-            if let Ok(Ok(_)) = decode(message, |r| encode(&anonymize(r), &mut row)) {
+            if let Ok(Ok(_)) = decode(message, |r| encode(&anonymize(r, &self.policy), &mut row)) {
                 *self.expected.entry(row).or_default() += 1;
             }
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use anonymizer::privacy::Policy;
 use anonymizer::queue::LaneId;
 use anonymizer::queue::{DataDir, PackedBlock, Queue};
 use anonymizer::record::synth::Synth;
@@ -141,7 +142,8 @@ fn blocks(most_rows: u64) -> Vec<PackedBlock> {
         while bytes.len() < BLOCK_BYTES && done < most_rows {
             message.clear();
             synth.next().expect("endless").encode_into(&mut message);
-            minutes.count(row(&message, &mut bytes).expect("a good message"));
+            let row = row(&message, &Policy::default(), &mut bytes);
+            minutes.count(row.expect("a good message"));
             (rows, done) = (rows + 1, done + 1);
         }
         minutes.merge();

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anonymizer::flush::{Filler, Wanted};
+use anonymizer::privacy::Policy;
 use anonymizer::queue::{PackedFormat, SealBounds};
 use anonymizer::record::synth::Synth;
 use anonymizer::row::BLOCK_BYTES;
@@ -89,8 +90,9 @@ fn stages(messages: &[Vec<u8>], records: usize) {
     let mut zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("zstd");
     let mut block = Vec::with_capacity(2 * BLOCK_BYTES);
     let mut minutes = Minutes::default();
+    let policy = black_box(Policy::default());
     for message in messages.iter().cycle().take(records) {
-        minutes.count(row(message, &mut block).expect("a good message"));
+        minutes.count(row(message, &policy, &mut block).expect("a good message"));
         if block.len() >= BLOCK_BYTES {
             black_box(zstd.compress(&block).expect("zstd"));
             block.clear();

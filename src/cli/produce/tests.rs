@@ -1,6 +1,7 @@
 //! `produce` against librdkafka's mock cluster, read back with a consumer.
 
 use super::*;
+use crate::privacy::Policy;
 use crate::settings::Settings;
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
@@ -215,7 +216,7 @@ fn addresses_are_masked_by_the_rule() {
 fn the_program_masks_what_is_produced_as_the_summary_does() {
     for record in Synth::new(5, 0).take(20_000) {
         let address = &record.remote_addr;
-        let by_program = crate::privacy::anonymize::mask(address.as_bytes());
+        let by_program = crate::privacy::anonymize::mask(address.as_bytes(), &Policy::default());
         assert_eq!(
             by_program.as_bytes(),
             masked(address).as_bytes(),

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io::Read as _;
 
 use super::*;
+use crate::privacy::Policy;
 use crate::queue::PackedBlock;
 use crate::queue::fixture::{Fixture, block_of};
 use crate::record::synth::Synth;
@@ -82,7 +83,7 @@ impl Backlog {
 fn row(record: crate::record::synth::SynthRecord) -> Vec<u8> {
     let (mut message, mut row) = (Vec::new(), Vec::new());
     record.encode_into(&mut message);
-    crate::row::row(&message, &mut row).unwrap();
+    crate::row::row(&message, &Policy::default(), &mut row).unwrap();
     row
 }
 

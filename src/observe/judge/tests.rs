@@ -19,6 +19,7 @@ fn calm() -> Status {
         live: true,
         copy: None,
         installation: "i".into(),
+        privacy: vec![],
         queue: Fixture::new().q().summary().unwrap(),
         disk_bytes: 1,
         partitions: vec![0],

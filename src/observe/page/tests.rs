@@ -47,6 +47,7 @@ fn hostile() -> Status {
         live: true,
         copy: Some(HOSTILE.into()),
         installation: HOSTILE.into(),
+        privacy: vec![],
         queue,
         disk_bytes: 0,
         partitions: vec![0],

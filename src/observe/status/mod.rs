@@ -10,7 +10,7 @@ use super::forecast::{Counted, Forecast, Limits, Rates};
 use super::verdict::Verdict;
 use crate::flush::FlushStatus;
 use crate::kafka::Seen;
-use crate::queue::{BatchState, DroppedBatch, Lane, LostRange, Summary};
+use crate::queue::{BatchState, DroppedBatch, Lane, LostRange, PolicySince, Summary};
 use crate::runtime::conditions::Trouble;
 
 /// All that `status` shows. Holds no row and no address.
@@ -29,6 +29,9 @@ pub struct Status {
     pub copy: Option<String>,
     /// Installation id.
     pub installation: String,
+    /// By what rows were masked, the oldest first: the last one holds. Empty until an instance ran.
+    #[serde(default)]
+    pub privacy: Vec<PolicySince>,
     /// What is queued.
     pub queue: Summary,
     /// Bytes of the queue's files.

@@ -30,6 +30,7 @@ impl Display for Status {
         if let Some(words) = &self.copy {
             line(f, "COPY", words)?;
         }
+        self.masked(f)?;
         self.queued(f)?;
         self.kafka(f)?;
         self.clickhouse(f)?;
@@ -50,6 +51,25 @@ impl Display for Status {
 }
 
 impl Status {
+    /// The policy that holds; and the one before, of which there are rows.
+    fn masked(&self, f: &mut Formatter<'_>) -> Result {
+        let Some((newest, before)) = self.privacy.split_last() else {
+            return Ok(());
+        };
+        let since = rfc3339(newest.since_ms);
+        match before.last() {
+            Some(before) => {
+                let before = &before.policy;
+                line(
+                    f,
+                    "masked",
+                    &format!("{}, since {since}; before: {before}", newest.policy),
+                )
+            }
+            None => line(f, "masked", &newest.policy.to_string()),
+        }
+    }
+
     fn queued(&self, f: &mut Formatter<'_>) -> Result {
         let (q, now) = (&self.queue, self.told_ms);
         let oldest = q.oldest_ms.map_or(String::new(), |ms| {

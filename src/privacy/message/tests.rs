@@ -8,12 +8,18 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
+use crate::privacy::policy::tests::all;
 use crate::record::decode::outline;
 use crate::record::synth::Synth;
 use crate::row::{RowError, row};
 
 #[path = "../../../tests/support/spellings.rs"]
 mod spellings;
+
+/// By the default policy.
+fn mask(message: &[u8]) -> Result<Masked, NotKept> {
+    super::mask(message, &Policy::default())
+}
 
 fn golden(name: &str) -> Vec<u8> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/golden");
@@ -63,12 +69,12 @@ fn has(bytes: &[u8], text: &str) -> bool {
 /// Whether its masked spelling differs: not so for 1.2.3.0 and the like.
 fn shows(address: IpAddr) -> bool {
     let text = address.to_string();
-    address::field(text.as_bytes()).unwrap() != text.as_bytes()
+    address::field(text.as_bytes(), &Policy::default()).unwrap() != text.as_bytes()
 }
 
 fn row_of(message: &[u8]) -> Result<Vec<u8>, RowError> {
     let mut out = Vec::new();
-    row(message, &mut out).map(|_| out)
+    row(message, &Policy::default(), &mut out).map(|_| out)
 }
 
 #[test]
@@ -138,7 +144,7 @@ fn compressed_and_long_messages_keep_no_byte() {
     let zstd = zstd::bulk::compress(&plain, 1).unwrap();
     assert_eq!(mask(&zstd), Err(NotKept::UnknownForm));
     assert_eq!(mask(&vec![b'a'; MAX_KEPT + 1]), Err(NotKept::TooLong));
-    let q = Quarantined::of(5, "r".into(), &zstd);
+    let q = Quarantined::of(5, "r".into(), &zstd, &Policy::default());
     assert_eq!(q.kept, None);
     assert!(q.not_kept.unwrap().contains("could not be seen"));
 }
@@ -208,23 +214,60 @@ fn a_schema_registrys_prefix_is_kept_and_another_is_not() {
 
 #[test]
 fn the_hash_beside_masked_bytes_does_not_tell_the_last_octet() {
-    let hash = |octet: u8| {
-        let message = record(&format!("203.0.113.{octet}"), "/a");
-        Quarantined::of(1, "r".into(), &message).hash
-    };
+    let hash_of = |message: &[u8]| Quarantined::of(1, "r".into(), message, &Policy::default()).hash;
+    let hash = |octet: u8| hash_of(&record(&format!("203.0.113.{octet}"), "/a"));
     assert_eq!(hash(177), hash(178));
-    assert_ne!(
-        hash(177),
-        Quarantined::of(1, "r".into(), &record("203.0.113.177", "/b")).hash
-    );
+    assert_ne!(hash(177), hash_of(&record("203.0.113.177", "/b")));
 }
 
 #[test]
 fn what_an_earlier_version_kept_is_not_shown() {
     let clean = mask(&golden("plain.capnp")).unwrap();
-    assert_eq!(clean.shown(), Some(clean.as_bytes()));
+    let shown = |kept: &Masked| kept.shown(&Policy::default(), &Policy::default());
+    assert_eq!(shown(&clean), Some(clean.clone()));
     let earlier = Masked::from_queue(b"from ip-203-0-113-77.internal");
-    assert_eq!(earlier.shown(), None);
+    assert_eq!(shown(&earlier), None);
+}
+
+/// Also where its numbers are those of an address of which nothing is left.
+#[test]
+fn what_was_kept_is_shown_as_the_stricter_policy_lets_it() {
+    let message = record("198.51.100.77", "/a?x=0&y=100&z=10&ts=1700000000123");
+    for (by, now) in all().flat_map(|by| all().map(move |now| (by.clone(), now))) {
+        let kept = super::mask(&message, &by).unwrap();
+        let want = super::mask(&message, &by.stricter(&now)).unwrap();
+        assert_eq!(kept.shown(&by, &now), Some(want), "{by}; {now}");
+    }
+}
+
+/// Whatever is done later, it is the row that it would have been at first, or one that tells less.
+#[test]
+fn a_kept_message_gives_the_row_of_its_own_policy_and_of_each_that_is_stricter() {
+    let row_of = |message: &[u8], policy: &Policy| {
+        let mut out = Vec::new();
+        row(message, policy, &mut out).map(|_| out)
+    };
+    for address in [
+        "198.51.100.77",
+        "[2001:db8:1:2::3]:443",
+        "::ffff:198.51.100.77",
+        "2002:c633:644d::1",
+    ] {
+        let mut record = Synth::new(1, 1_700_000_000_000).next().unwrap();
+        (record.remote_addr, record.url) = (address.to_owned(), "/a?b=c".to_owned());
+        let mut message = Vec::new();
+        record.encode_into(&mut message);
+        for (by, now) in all().flat_map(|by| all().map(move |now| (by.clone(), now))) {
+            let kept = Quarantined::of(1, "r".into(), &message, &by);
+            let both = kept.policy.stricter(&now);
+            let bytes = kept.kept.unwrap();
+            assert_eq!(
+                row_of(bytes.as_bytes(), &both),
+                row_of(&message, &both),
+                "{address}: {by}; {now}"
+            );
+        }
+    }
 }
 
 proptest! {

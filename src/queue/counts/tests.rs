@@ -1,6 +1,7 @@
 //! What is counted, and when.
 
 use super::*;
+use crate::privacy::{Policy, Quarantined};
 use crate::queue::fixture::{Fixture, block_of, block_of_bad};
 use crate::queue::{
     BatchState, CommandError, DROPPED_BATCHES, DroppedBatch, PackedBlock, Retried, Which, repair,
@@ -244,7 +245,7 @@ const KEPT: [u8; 16] = [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 fn retried_messages_are_counted_by_their_time() {
     let f = folded();
     let lane = f.open(3);
-    let bad = |i| crate::privacy::Quarantined::of(i, "no".into(), &KEPT);
+    let bad = |i| Quarantined::of(i, "no".into(), &KEPT, &Policy::default());
     let block = PackedBlock {
         appended_ms: NOW,
         ..block_of_bad(0, (0..2).map(bad).collect())
@@ -256,7 +257,7 @@ fn retried_messages_are_counted_by_their_time() {
         only: Some((3, 1)),
         after: None,
     };
-    let done = f.q().retry_quarantined(only, NOW, |_, out| {
+    let done = f.q().retry_quarantined(only, NOW, |_, _, out| {
         out.extend_from_slice(&(MINUTE * 60).to_le_bytes());
         out.extend_from_slice(&[0; 30]);
         Ok(MINUTE * 60)

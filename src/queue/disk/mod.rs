@@ -9,6 +9,7 @@ pub mod last_sync;
 pub mod origin;
 pub mod panics;
 pub mod parts;
+pub mod policies;
 pub mod runs;
 pub mod trees;
 pub mod writer;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Page, QuarantineEntry, Which, is_eligible};
+use crate::privacy::Quarantined;
 use crate::queue::change::Change;
 use crate::queue::format::block::{self, BlockHeader};
 use crate::queue::{Lane, LaneId, Queue, QueueError};
@@ -34,7 +35,7 @@ impl Queue {
         &self,
         which: Which,
         now_ms: u64,
-        to_row: impl Fn(&[u8], &mut Vec<u8>) -> Result<u32, RowError>,
+        to_row: impl Fn(&Quarantined, &[u8], &mut Vec<u8>) -> Result<u32, RowError>,
     ) -> Result<Page<(QuarantineEntry, Retried)>, QueueError> {
         self.check()?;
         let mut state = self.state();
@@ -46,7 +47,9 @@ impl Queue {
             let result = match &entry.message.kept {
                 _ if !eligible => Err("its commit was not acknowledged yet".to_owned()),
                 None => Err("its bytes are not kept".to_owned()),
-                Some(kept) => to_row(kept.as_bytes(), &mut rows).map_err(|e| e.to_string()),
+                Some(kept) => {
+                    to_row(&entry.message, kept.as_bytes(), &mut rows).map_err(|e| e.to_string())
+                }
             };
             let entry = QuarantineEntry { eligible, ..entry };
             let result = match result {

@@ -1,7 +1,7 @@
 //! Entries are kept whole, counted, bounded, and leave in the same transaction as their rows come.
 
 use super::*;
-use crate::privacy::Quarantined;
+use crate::privacy::{Policy, Quarantined};
 use crate::queue::fixture::{Fixture, block_of_bad};
 use crate::queue::{LaneId, PackedBlock};
 use crate::row::row;
@@ -13,7 +13,8 @@ impl Fixture {
     /// `eligible` are.
     fn bad_lane(&self, partition: i32, read_ms: u64, messages: &[&[u8]], eligible: i64) -> LaneId {
         let lane = self.open(partition);
-        let entry = |(i, m): (usize, &&[u8])| Quarantined::of(i as i64, "no".into(), m);
+        let entry =
+            |(i, m): (usize, &&[u8])| Quarantined::of(i as i64, "no".into(), m, &Policy::default());
         let block = PackedBlock {
             appended_ms: read_ms,
             ..block_of_bad(0, messages.iter().enumerate().map(entry).collect())
@@ -43,7 +44,10 @@ impl Fixture {
 
 impl Queue {
     fn quarantine_page_of_retry(&self) -> Page<(QuarantineEntry, Retried)> {
-        self.retry_quarantined(Which::default(), 9, row).unwrap()
+        self.retry_quarantined(Which::default(), 9, |message, bytes, out| {
+            row(bytes, &message.policy, out)
+        })
+        .unwrap()
     }
 }
 
@@ -59,7 +63,10 @@ fn masked_bytes_are_kept_with_their_place_over_a_reopen() {
         panic!("{page:?}")
     };
     let kept = record.message.kept.as_ref().unwrap();
-    assert_eq!(kept, &crate::privacy::message::mask(PLAIN).unwrap());
+    assert_eq!(
+        kept,
+        &crate::privacy::message::mask(PLAIN, &Policy::default()).unwrap()
+    );
     assert_eq!(
         (record.partition, record.read_ms, record.eligible),
         (3, 7, true)
@@ -101,7 +108,7 @@ fn a_retried_message_becomes_an_eligible_row_and_leaves_in_one_step() {
     assert_eq!(batch.rows, 2);
     let frame = f.q().body(&batch).next_frame().unwrap().unwrap();
     let mut want = Vec::new();
-    row(PLAIN, &mut want).unwrap();
+    row(PLAIN, &Policy::default(), &mut want).unwrap();
     assert_eq!(
         zstd::bulk::decompress(&frame, 1 << 20).unwrap(),
         want.repeat(2)
@@ -134,7 +141,7 @@ fn one_place_is_found_in_every_lane_that_read_it() {
     };
     let found = f.q().quarantine_page(which).unwrap().entries;
     let hashes: Vec<_> = found.iter().map(|e| e.message.hash.clone()).collect();
-    let want = |m: &[u8]| Quarantined::of(1, String::new(), m).hash;
+    let want = |m: &[u8]| Quarantined::of(1, String::new(), m, &Policy::default()).hash;
     assert_eq!(hashes, [want(b"b"), want(b"f")]);
     assert_eq!(f.q().drop_quarantined(which).unwrap().entries.len(), 2);
     assert_eq!(f.all().len(), 4);

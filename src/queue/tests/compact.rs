@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use super::*;
+use crate::privacy::Policy;
 
 /// Everything in sled's trees but what each sync writes.
 fn records(f: &Fixture) -> Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> {
@@ -32,7 +33,7 @@ impl Fixture {
         let batch = self.seal(20, u64::MAX).unwrap();
         self.q().deliver(&batch, 1).unwrap();
         self.seal(10, u64::MAX).unwrap();
-        let bad = Quarantined::of(60, "words".to_owned(), b"bytes");
+        let bad = Quarantined::of(60, "words".to_owned(), b"bytes", &Policy::default());
         let block = block_of_bad(60, vec![bad]);
         assert!(self.q().append(lane, &block).unwrap());
         self.q().save("name", &7).unwrap();

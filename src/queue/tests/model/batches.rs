@@ -176,7 +176,7 @@ impl World {
             self.clock += 1;
             let retried = self
                 .q()
-                .retry_quarantined(only, self.clock, |_, out| Ok(write_row(place, out)));
+                .retry_quarantined(only, self.clock, |_, _, out| Ok(write_row(place, out)));
             for (entry, result) in retried.unwrap().entries {
                 let key = (entry.lane.0, entry.message.offset);
                 let eligible = self

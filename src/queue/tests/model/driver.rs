@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::plain::{Place, Plain, PlainBatch, PlainLane, is_bad, write_row};
 use super::{Answer, Fate, Op, PARTITIONS};
-use crate::privacy::Quarantined;
+use crate::privacy::{Policy, Quarantined};
 use crate::queue::{LaneId, *};
 use crate::row::minutes::Minutes;
 
@@ -202,7 +202,12 @@ impl World {
         let mut bad = Vec::new();
         for offset in first..next {
             if is_bad(offset) {
-                bad.push(Quarantined::of(offset, "no".into(), &KEPT));
+                bad.push(Quarantined::of(
+                    offset,
+                    "no".into(),
+                    &KEPT,
+                    &Policy::default(),
+                ));
             } else {
                 minutes.count(write_row((partition, offset), &mut raw));
                 rows.push((partition, offset));

@@ -1,13 +1,16 @@
 //! Any bytes are a record or an error, the same at every alignment, and never a panic.
 #![no_main]
 
+use anonymizer::privacy::Policy;
 use anonymizer::privacy::anonymize::anonymize;
 use anonymizer::record::decode::{decode, outline};
 use anonymizer::row::encode::encode;
 
 fn row(message: &[u8]) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
-    match decode(message, |r| encode(&anonymize(r), &mut out)) {
+    match decode(message, |r| {
+        encode(&anonymize(r, &Policy::default()), &mut out)
+    }) {
         Ok(Ok(_)) => Ok(out),
         Ok(Err(e)) => Err(e.to_string()),
         Err(e) => Err(e.to_string()),
