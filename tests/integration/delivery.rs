@@ -43,8 +43,8 @@ fn wait_asked(w: &World) {
 #[test]
 fn a_batch_whose_answer_was_lost_is_asked_for_and_not_sent_again() {
     let mut w = World::new();
-    let program = w.run_with([Fault::ApplyThenDrop]);
     w.kafka.produce(1, 3000);
+    let program = w.run_when_read([Fault::ApplyThenDrop]);
     wait_asked(&w);
     w.wait_queued(0);
     program.wait_log("it is not sent again");
@@ -76,8 +76,8 @@ fn a_batch_that_is_there_is_not_sent_for_ever_where_no_answer_comes() {
     w.clickhouse.state().started = 1000;
     // Time to drop the second answer, too.
     w.setup.set("--flush-interval", "5s");
-    let program = w.run_with([Fault::ApplyThenDrop]);
     w.kafka.produce(1, 3000);
+    let program = w.run_when_read([Fault::ApplyThenDrop]);
     program.wait_log("its token tells whether it is there");
     w.clickhouse.fail(Fault::ApplyThenDrop);
     program.wait_log("it is not sent again");
@@ -91,8 +91,8 @@ fn a_batch_that_is_there_is_not_sent_for_ever_where_no_answer_comes() {
 #[test]
 fn what_clickhouse_said_of_a_batch_before_a_restart_is_asked_anew() {
     let mut w = World::new().with("--flush-interval", "5s");
-    let program = w.run_with([Fault::ResetAfterBody]);
     w.kafka.produce(1, 3000);
+    let program = w.run_when_read([Fault::ResetAfterBody]);
     program.wait_log("ClickHouse has nothing of batch");
     program.stop();
     // The first attempt arrives after all, and others fill the window.
@@ -139,8 +139,8 @@ fn lost_before(since: Since, rows: usize) -> (World, Program) {
     w.clickhouse.state().version = Some(("25.8.2.1", ""));
     w.clickhouse.state().server_id = "a";
     w.clickhouse.state().window = Some(5);
-    let program = w.run_with([Fault::Hang(PATIENCE)]);
     w.kafka.produce(1, rows);
+    let program = w.run_when_read([Fault::Hang(PATIENCE)]);
     let whole = |r: &Seen| r.token.is_some() && r.content_length == Some(r.body_read);
     let sent = |s: &State| s.requests.iter().any(whole);
     w.clickhouse.wait_until(sent, PATIENCE);
@@ -290,11 +290,7 @@ fn too_big(narrow: impl FnOnce(&mut State)) {
     let mut w = World::new();
     w.kafka.produce(1, 12_000);
     narrow(&mut w.clickhouse.state());
-    // No batch is cut before the tables were checked: all rows are in the first one.
-    w.clickhouse.fail(Fault::Hang(PATIENCE));
-    let program = w.setup.run();
-    w.wait_queued(12_000);
-    w.clickhouse.release();
+    let program = w.run_when_read([]);
     program.wait_log("got no answer in 3 attempts");
     w.wait_all_stored();
     program.wait_log("it is divided");

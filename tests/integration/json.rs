@@ -23,13 +23,12 @@ fn with_json() -> BTreeSet<String> {
 #[test]
 fn each_command_prints_one_object_and_nothing_else() {
     let mut w = World::of(1);
-    let program = w.run_with([]);
-    w.clickhouse.fail(Fault::ExceptionHeader {
-        http: 400,
-        code: 131,
-    });
     w.kafka.send(&[b"no capnp".to_vec()]);
     w.kafka.produce(1, 300);
+    let program = w.run_when_read([Fault::ExceptionHeader {
+        http: 400,
+        code: 131,
+    }]);
     let status = w.setup.wait_status(|s| {
         s["queue"]["batches"][0]["state"]["rejected"].is_object() && s["queue"]["quarantined"] == 1
     });

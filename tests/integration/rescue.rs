@@ -81,10 +81,9 @@ fn export_writes_each_row_once_live_and_stopped_to_a_file_and_to_stdout() {
 #[test]
 fn a_rejected_batch_is_listed_exported_and_retried_live_and_stopped() {
     let mut w = World::new();
-    let program = w.run_with([]);
-    // As a person would see it: refused at first, refused again at the first retry.
-    w.clickhouse.state().faults.extend([REJECTED, REJECTED]);
     w.kafka.produce(1, 300);
+    // As a person would see it: refused at first, refused again at the first retry.
+    let program = w.run_when_read([REJECTED, REJECTED]);
     let rejected = |s: &Value| s["queue"]["batches"][0]["state"]["rejected"].is_object();
     w.setup.wait_status(rejected);
     let seq = w.json(&["batches", "list", "--json"])["items"][0]["seq"].to_string();

@@ -448,9 +448,9 @@ fn a_right_that_is_taken_away_stays_said_until_a_record_comes() {
     let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     w.kafka.refuse_once(RDKafkaApiKey::Fetch, denied);
     let is_denied = |s: &Value| s["kafka"]["fault"]["kind"] == "topic-denied";
-    let told = |s: &Value| s["kafka"]["told_ms"].as_u64().unwrap();
+    let told = |s: &Value| s["kafka"]["told_ms"].as_u64();
     let first = told(&w.setup.wait_status(is_denied));
-    let later = w.setup.wait_status(|s| told(s) > first + 5000);
+    let later = w.setup.wait_status(|s| told(s) > first);
     assert!(is_denied(&later), "{later}");
     w.stores(2, 1);
     w.setup.wait_status(|s| s["kafka"]["fault"].is_null());

@@ -80,6 +80,20 @@ impl<Own> World<Own> {
         program
     }
 
+    /// A program that has read all that was produced before its first insert, which has it all and meets the
+    /// first of the faults: no batch is cut before the tables were checked.
+    pub fn run_when_read(&self, faults: impl IntoIterator<Item = Fault>) -> Program {
+        let held = [Fault::Hang(PATIENCE)];
+        self.clickhouse
+            .state()
+            .faults
+            .extend(held.into_iter().chain(faults));
+        let program = self.setup.run();
+        self.wait_queued(self.kafka.expected_rows() as usize);
+        self.clickhouse.release();
+        program
+    }
+
     /// Produces records, and waits until they are stored.
     pub fn stores(&mut self, seed: u64, count: usize) {
         self.kafka.produce(seed, count);
