@@ -112,7 +112,11 @@ pub fn reach_or_lock_within(
         "there is no queue in {}; name the data dir with --data-dir",
         data_dir.display()
     );
-    DataDir::lock_or(data_dir, patience, || control::ask(data_dir, request))
+    let owned = DataDir::lock_or(data_dir, patience, || control::ask(data_dir, request))?;
+    if let Owned::Locked(dir) = &owned {
+        dir.refuse_root()?;
+    }
+    Ok(owned)
 }
 
 /// Writes to stdout. Where that fails the command is of no use any more, and ends.

@@ -29,6 +29,7 @@ pub fn run(args: &RepairArgs, config: &Config) -> anyhow::Result<()> {
         config.data_dir.display()
     );
     let dir = DataDir::lock(&config.data_dir).context("repair needs the instance stopped")?;
+    dir.refuse_root()?;
     let progress = Progress::of(0, "", "copying bytes");
     let done = repair::repair(&dir, now_ms(), &|step, done, total| {
         let doing = match step {

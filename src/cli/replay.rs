@@ -88,6 +88,7 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<()> {
     );
     let dir = DataDir::lock(&config.data_dir)
         .context("replay needs the instance stopped; a live one sends its rows by itself")?;
+    dir.refuse_root()?;
     let queue = Queue::open(dir)?;
     queue.refuse_copy()?;
     let shutdown = Arc::new(Shutdown::default());

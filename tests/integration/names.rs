@@ -24,6 +24,11 @@ const OTHERS: &[&str] = &[
     "--database",
     "--host",
     "--multiquery",
+    // Of setpriv and runuser.
+    "--clear-groups",
+    "--regid",
+    "--reuid",
+    "--user",
     // The default table, the generated decoder, a column, a variable of a format.
     "http_log",
     "http_log_capnp",

@@ -454,3 +454,46 @@ fn a_reader_of_stdout_that_goes_away_ends_a_command_quietly() {
         assert!(is_tried || ["", "run", "tap"].contains(&name), "{name}");
     }
 }
+
+/// Whoever looks is root at night, and the service has a user of its own.
+#[test]
+fn root_leaves_no_file_in_a_queue_that_is_another_users() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("left out: only root can give files away");
+    }
+    let mut w = World::new();
+    w.queued(300).stop();
+    let data = w.setup.data_dir();
+    let queue = data.join("queue");
+    let owners = || -> Vec<u32> {
+        let files = fs::read_dir(&queue).unwrap();
+        files
+            .map(|f| f.unwrap().metadata().unwrap().uid())
+            .collect()
+    };
+    let give_to = |user: &str| {
+        let chown = std::process::Command::new("chown")
+            .args(["-R", user])
+            .arg(&data)
+            .status();
+        assert!(chown.unwrap().success());
+    };
+    give_to("65534:65534");
+    for words in [
+        &["status"][..],
+        &["verify"],
+        &["export"],
+        &["replay"],
+        &["repair"],
+        &["batches", "list"],
+    ] {
+        let said = w.refused(words);
+        assert!(
+            said.contains("--reuid=65534 --regid=65534"),
+            "{words:?}: {said}"
+        );
+        assert!(owners().iter().all(|uid| *uid == 65534), "{words:?}");
+    }
+    give_to("root:root");
+    assert_eq!(w.setup.status()["queue"]["rows"], 300);
+}

@@ -137,6 +137,7 @@ fn ask(sql: &str, config: &Config) -> anyhow::Result<String> {
     let dir = DataDir::lock(&config.data_dir).with_context(|| {
         format!("the request would use a slot of the running instance: stop it, {OR_ASK_YOURSELF}")
     })?;
+    dir.refuse_root()?;
     let queue = Queue::open(dir)?;
     let shutdown = Arc::new(Shutdown::default());
     watch_signals(Arc::clone(&shutdown)).context("cannot watch signals")?;

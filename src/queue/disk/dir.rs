@@ -1,9 +1,12 @@
 //! The data dir: made, kept private, and owned by one process.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -109,6 +112,33 @@ impl DataDir {
                 }
                 other => return Ok(Owned::Locked(other?)),
             }
+        }
+    }
+
+    /// Refuses root a queue of which all files are another user's: those that it would leave are closed to the
+    /// service of that user.
+    ///
+    /// # Errors
+    /// [`QueueError::Anothers`].
+    pub fn refuse_root(&self) -> Result<(), QueueError> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let queue = self.queue_path();
+        let files = fs::read_dir(&queue).into_iter().flatten().flatten();
+        let owners: BTreeSet<_> = files
+            .filter_map(|file| file.metadata().ok())
+            .map(|meta| (meta.uid(), meta.gid()))
+            .collect();
+        match owners.first() {
+            Some(&(uid, gid)) if owners.iter().all(|(uid, _)| *uid != 0) => {
+                Err(QueueError::Anothers {
+                    path: self.path.clone(),
+                    uid,
+                    gid,
+                })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -28,6 +28,20 @@ pub enum QueueError {
         /// Process id that the lock file names; may be empty.
         pid: String,
     },
+    /// Root would leave files in it that are closed to its owner.
+    #[error(
+        "the queue in {path} is of user {uid}, and files that root leaves there would be closed to its service; \
+         give the command as that user: runuser --user=NAME -- anonymizer ..., or setpriv --reuid={uid} \
+         --regid={gid} --clear-groups anonymizer ..."
+    )]
+    Anothers {
+        /// The data dir.
+        path: PathBuf,
+        /// Whose files are there.
+        uid: u32,
+        /// Their group.
+        gid: u32,
+    },
     /// A file operation failed.
     #[error("{doing} {path}")]
     Io {
