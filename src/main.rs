@@ -5,8 +5,8 @@ mod allocator;
 use std::process::ExitCode;
 
 use anonymizer::cli::{
-    adopt, batches, capacity, check, completions, config, exit::Exit, export, help, man, produce,
-    quarantine, reconcile, repair, replay, run, schema, status, tap, top, verify,
+    adopt, batches, capacity, check, completions, config, exit::Exit, export, held, help, man,
+    produce, quarantine, reconcile, repair, replay, run, schema, status, tap, top, verify,
 };
 use anonymizer::pipeline;
 use anonymizer::runtime::logging::{self, Format};
@@ -43,9 +43,12 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Write the queue's rows to a file or stdout
     Export(export::ExportArgs),
-    /// List, show, retry or export batches
+    /// List, show, retry, export or drop batches, or say that ClickHouse has one
     #[command(subcommand)]
     Batches(batches::BatchesCommand),
+    /// List, export, send or drop rows that another instance may have sent
+    #[command(subcommand)]
+    Held(held::HeldCommand),
     /// Compare the counts of all instances with ClickHouse's, minute by minute; takes a slot
     Reconcile(reconcile::ReconcileArgs),
     /// Send what is queued without Kafka, or delivered batches again; the instance must be stopped
@@ -137,6 +140,7 @@ fn dispatch(cli: &Cli, line: clap::Command) -> anyhow::Result<()> {
         Command::Verify(args) => verify::run(args, &config),
         Command::Export(args) => export::run(args, &config),
         Command::Batches(command) => batches::run(command, &config),
+        Command::Held(command) => held::run(command, &config),
         Command::Reconcile(args) => reconcile::run(args, &config),
         Command::Replay(args) => replay::run(args, &config),
         Command::Repair(args) => repair::run(args, &config),

@@ -62,8 +62,8 @@ pub fn run(args: &AdoptArgs, config: &Config) -> anyhow::Result<()> {
     say!("sealed batches keep their tokens: ClickHouse drops what it has of them");
     if done.held_rows > 0 {
         say!(
-            "{} rows are HELD: the original may have sent them, or may do so. `replay \
-             --include-uncommitted` sends them from here, `export` writes them",
+            "{} rows are HELD: the original may have sent them, or may do so. `held list` shows them, `held \
+             send` sends them from here, `held export` writes them",
             done.held_rows
         );
     }

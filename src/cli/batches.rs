@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use log::Level;
 
 use crate::cli::export::{self, Target};
@@ -10,7 +10,7 @@ use crate::cli::json::{self, List};
 use crate::cli::{Reached, reach};
 use crate::observe::control::Request;
 use crate::observe::status::Status;
-use crate::queue::{Batch, BatchState, DroppedBatch, Lane, What};
+use crate::queue::{Batch, BatchState, CommandError, DroppedBatch, Lane, Selection, What};
 use crate::runtime::clock::{now_ms, rfc3339};
 use crate::runtime::logging;
 use crate::settings::Config;
@@ -36,6 +36,17 @@ pub enum BatchesCommand {
     Retry {
         /// Its number
         seq: u64,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// ClickHouse has a batch of which it cannot tell: take it off the queue without sending it again
+    Stored {
+        /// Its number
+        seq: u64,
+        /// Do it; without, say what would be taken off
+        #[arg(long)]
+        yes: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -74,9 +85,14 @@ pub fn run(command: &BatchesCommand, config: &Config) -> anyhow::Result<()> {
         }
         BatchesCommand::Show { seq, .. } => json::print(&find(*seq, &all(config)?.0)?),
         BatchesCommand::Retry { seq, json } => retry(*seq, *json, config),
+        BatchesCommand::Stored { seq, yes, json } => stored(*seq, *yes, *json, config),
         BatchesCommand::Drop { seq, yes, json } => remove(*seq, *yes, *json, config),
         BatchesCommand::Export { seq, target } => {
-            export::write(What::All, Some(*seq), target, config)
+            let selection = Selection {
+                batch: Some(*seq),
+                ..Selection::of(What::All, target.format)
+            };
+            export::write(selection, target, config)
         }
     }
 }
@@ -108,6 +124,31 @@ fn retry(seq: u64, json: bool, config: &Config) -> anyhow::Result<()> {
          of `run` or `replay`",
         batch.rows,
         batch.token
+    );
+    Ok(())
+}
+
+fn stored(seq: u64, yes: bool, json: bool, config: &Config) -> anyhow::Result<()> {
+    if !yes {
+        let batches = all(config)?.0;
+        let batch = find(seq, &batches)?;
+        ensure!(batch.is_in_doubt(), CommandError::NotInDoubt { seq });
+        bail!(
+            "if ClickHouse has each of the {} rows of batch {seq}, --yes takes them off the queue; \
+             `batches export {seq}` writes them",
+            batch.rows
+        );
+    }
+    let batch: Batch = match reach(&config.data_dir, &Request::CallStored { seq })? {
+        Reached::Live(answer) => serde_json::from_value(answer)?,
+        Reached::Offline(queue) => queue.call_stored(seq)?,
+    };
+    if json {
+        return json::print(&batch);
+    }
+    say!(
+        "batch {seq} of {} rows counts as stored; `run` or `replay` takes it off at the next slot",
+        batch.rows
     );
     Ok(())
 }

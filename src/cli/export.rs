@@ -47,24 +47,15 @@ pub struct ExportArgs {
 /// # Errors
 /// If something is damaged (the rest is written), or cannot be written.
 pub fn run(args: &ExportArgs, config: &Config) -> anyhow::Result<()> {
-    write(args.what, None, &args.target, config)
+    let selection = Selection::of(args.what, args.target.format);
+    write(selection, &args.target, config)
 }
 
 /// Writes rows to the target, through the live instance or from the data dir.
 ///
 /// # Errors
 /// As [`run`].
-pub fn write(
-    what: What,
-    batch: Option<u64>,
-    target: &Target,
-    config: &Config,
-) -> anyhow::Result<()> {
-    let selection = Selection {
-        what,
-        batch,
-        format: target.format,
-    };
+pub fn write(selection: Selection, target: &Target, config: &Config) -> anyhow::Result<()> {
     // Rows for stdout take the way through a file that both can reach.
     let passing = queue::passing_file(&config.data_dir, std::process::id());
     let path = std::path::absolute(target.output.as_ref().unwrap_or(&passing))?;

@@ -143,6 +143,11 @@ anonymizer export --data-dir /var/lib/anonymizer --format rowbinary \\
         example: "anonymizer batches retry 17 --data-dir /var/lib/anonymizer",
     },
     Page {
+        command: "batches stored",
+        uses: &[DATA_DIR],
+        example: "anonymizer batches stored 17 --yes --data-dir /var/lib/anonymizer",
+    },
+    Page {
         command: "batches drop",
         uses: &[DATA_DIR],
         example: "anonymizer batches drop 17 --data-dir /var/lib/anonymizer",
@@ -153,6 +158,31 @@ anonymizer export --data-dir /var/lib/anonymizer --format rowbinary \\
         example: "\
 anonymizer batches export 17 --data-dir /var/lib/anonymizer \\
     --format json-each-row --output batch-17.jsonl",
+    },
+    Page {
+        command: "held",
+        uses: &[],
+        example: "anonymizer held list --data-dir /var/lib/anonymizer",
+    },
+    Page {
+        command: "held list",
+        uses: &[DATA_DIR],
+        example: "anonymizer held list --data-dir /var/lib/anonymizer",
+    },
+    Page {
+        command: "held export",
+        uses: &[DATA_DIR],
+        example: "anonymizer held export 3 --data-dir /var/lib/anonymizer >rows.jsonl",
+    },
+    Page {
+        command: "held send",
+        uses: &[DATA_DIR],
+        example: "anonymizer held send 3 --data-dir /var/lib/anonymizer",
+    },
+    Page {
+        command: "held drop",
+        uses: &[DATA_DIR],
+        example: "anonymizer held drop 3 --yes --data-dir /var/lib/anonymizer",
     },
     Page {
         command: "reconcile",

@@ -29,6 +29,7 @@ pub mod completions;
 pub mod config;
 pub mod exit;
 pub mod export;
+pub mod held;
 pub mod help;
 pub mod json;
 pub mod man;

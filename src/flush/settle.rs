@@ -92,6 +92,16 @@ impl Flusher<'_> {
     /// Asks for a batch that may be stored, unless it was asked for and may go out. Returns whether a
     /// request was made; `None` if the batch is to be sent.
     pub(super) fn settle(&mut self, batch: &Batch) -> Result<Option<bool>, QueueError> {
+        if batch.doubt.there {
+            log::warn!(
+                "batch {} of {} rows is in ClickHouse, as a person says: it is not sent again",
+                batch.seq,
+                batch.rows
+            );
+            self.unsettled = None;
+            self.acknowledge(batch)?;
+            return Ok(Some(true));
+        }
         if !batch.may_be_stored || batch.doubt.vouched || self.was_asked(batch) {
             return Ok(None);
         }
@@ -226,7 +236,8 @@ impl Flusher<'_> {
                 }
                 let why = format!(
                     "batch {seq} of {} rows may have been stored at {}, and ClickHouse cannot tell: {why}. \
-                     Look whether its rows are there (batches export), then retry it",
+                     Look whether its rows are there (batches export): if they are, `batches stored {seq} \
+                     --yes`, if none is, `batches retry {seq}`",
                     batch.rows,
                     rfc3339(batch.ambiguous_ms),
                 );

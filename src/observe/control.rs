@@ -22,7 +22,7 @@ use super::tap;
 use crate::clickhouse::MinutesQuery;
 use crate::flush::{Question, Reply};
 use crate::observe::quarantine::Ask;
-use crate::queue::{self, DataDir, KeepFree, SOCKET_FILE, Selection};
+use crate::queue::{self, DataDir, Fate, KeepFree, LaneId, SOCKET_FILE, Selection};
 use crate::runtime::clock::now_ms;
 use crate::runtime::shutdown::Shutdown;
 
@@ -63,6 +63,20 @@ pub enum Request {
         /// Its number.
         seq: u64,
     },
+    /// ClickHouse has a batch of which it cannot tell.
+    CallStored {
+        /// Its number.
+        seq: u64,
+    },
+    /// The rows that are held.
+    Held,
+    /// Send or remove those of a lane.
+    Decide {
+        /// The lane.
+        lane: LaneId,
+        /// Which.
+        fate: Fate,
+    },
     /// What was counted of these seconds of record time.
     Counts {
         /// The first.
@@ -94,6 +108,8 @@ impl Request {
             | Request::Export { .. }
             | Request::Counts { .. }
             | Request::Minutes(_)
+            | Request::Held
+            | Request::Decide { .. }
             | Request::Quarantine(_) => None,
             Request::Tables { within_ms } => Some(Duration::from_millis(*within_ms) + PATIENCE),
             _ => Some(PATIENCE),
@@ -245,6 +261,21 @@ fn carry_out(
                 dropped.places()
             );
             serde_json::to_value(dropped)?
+        }
+        Request::CallStored { seq } => {
+            let batch = report.queue.call_stored(seq)?;
+            log::warn!("a person says that ClickHouse has batch {seq}");
+            serde_json::to_value(batch)?
+        }
+        Request::Held => serde_json::to_value(report.queue.held()?)?,
+        Request::Decide { lane, fate } => {
+            let held = report.queue.decide(lane, fate)?;
+            let words = match fate {
+                Fate::Send => "sends",
+                Fate::Drop => "removes",
+            };
+            log::warn!("a person {words} the {} held rows of {lane}", held.rows);
+            serde_json::to_value(held)?
         }
         Request::Counts { from, to } => {
             serde_json::to_value(report.queue.counts(from..to, now_ms())?)?

@@ -56,6 +56,7 @@ pub use drain::plan::{Plan, SealBounds};
 pub use drain::read_ahead::Ahead;
 pub use drain::row_times::RowTimes;
 pub use fill::append::PackedBlock;
+pub use fill::held::{Fate, HeldRows};
 pub use format::batch::{
     Batch, BatchState, Doubt, Mark, Packed, PackedFormat, Range, is_same_start,
 };

@@ -258,7 +258,7 @@ fn the_help_of_a_command_shows_the_settings_that_its_source_reads_and_no_other()
                 false => read.extend(["flush_interval".to_owned()]),
             }
         }
-        if ["batches", "quarantine"].contains(&&**command) {
+        if ["batches", "held", "quarantine"].contains(&&**command) {
             read.insert("data_dir".into());
         }
         // Every command has it, so that it is named in `help settings` alone.

@@ -416,6 +416,7 @@ fn a_reader_of_stdout_that_goes_away_ends_a_command_quietly() {
         &["export", "--format", "rowbinary"],
         &["check"],
         &["batches", "list", "--json"],
+        &["held", "list", "--json"],
         &["quarantine", "list"],
         &["reconcile", "--counts-only"],
         &["capacity", "--rate", "1", "--retention", "30d"],

@@ -37,7 +37,7 @@ impl Display for Status {
         self.queue.batches.iter().try_for_each(|b| batch(f, b))?;
         for lane in &self.queue.lanes {
             if let LaneState::Held(why) = &lane.state {
-                let which = format!("{} p{}", lane.topic, lane.partition);
+                let which = format!("{} p{}, {}", lane.topic, lane.partition, lane.id);
                 line(
                     f,
                     "HELD",

@@ -18,15 +18,40 @@ impl Queue {
             let Some(batch) = state.batches.get(&seq) else {
                 return Err(CommandError::NoBatch { seq });
             };
-            let held = batch.state == BatchState::Sealed && batch.may_be_stored;
-            if !held && !matches!(batch.state, BatchState::Rejected { .. }) {
+            if !batch.is_in_doubt() {
                 return Err(CommandError::NotRejected { seq });
             }
             let mut batch = batch.clone();
             batch.state = BatchState::Sealed;
             batch.retried = true;
             // A person looked: it is sent once more without asking.
-            batch.doubt.vouched = true;
+            (batch.doubt.vouched, batch.doubt.there) = (true, false);
+            let mut change = Change::default();
+            change.batch(&batch);
+            self.write(&mut state, change, "write to")?;
+            batch
+        };
+        self.sync()?;
+        Ok(batch)
+    }
+
+    /// A person saw that ClickHouse has the rows of a batch of which it cannot tell, or which it refused: it is
+    /// acknowledged in place of its next attempt. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`CommandError::NoBatch`], [`CommandError::NotInDoubt`], or a failure of the queue.
+    pub fn call_stored(&self, seq: u64) -> Result<Batch, CommandError> {
+        self.check()?;
+        let batch = {
+            let mut state = self.state();
+            let batch = state.batches.get(&seq);
+            let mut batch = batch.ok_or(CommandError::NoBatch { seq })?.clone();
+            if !batch.is_in_doubt() {
+                return Err(CommandError::NotInDoubt { seq });
+            }
+            batch.state = BatchState::Sealed;
+            batch.may_be_stored = true;
+            batch.doubt.there = true;
             let mut change = Change::default();
             change.batch(&batch);
             self.write(&mut state, change, "write to")?;
@@ -61,7 +86,7 @@ impl Queue {
         let mut again = batch.clone();
         again.state = BatchState::Sealed;
         again.retried = true;
-        again.doubt.vouched = true;
+        (again.doubt.vouched, again.doubt.there) = (true, false);
         {
             let mut state = self.state();
             let changed = self.lanes_with(&state.lanes, &again, |lane, range| {

@@ -2,4 +2,5 @@
 
 pub mod append;
 pub mod fences;
+pub mod held;
 pub mod lanes;

@@ -112,6 +112,8 @@ pub struct Doubt {
     pub resent: bool,
     /// A person looked since the last attempt: the next one may be made.
     pub vouched: bool,
+    /// A person saw that ClickHouse has it.
+    pub there: bool,
 }
 
 /// Whether two moments at which a server was started are one: its clock is read in whole seconds, and set
@@ -219,6 +221,15 @@ impl Batch {
         match self.packed.map(|p| p.format).unwrap_or_default() {
             PackedFormat::RowBinary if self.has_header => "RowBinaryWithNamesAndTypes",
             format => format.name(),
+        }
+    }
+
+    /// Whether a person may have to decide: it may be stored, or was refused.
+    pub fn is_in_doubt(&self) -> bool {
+        match self.state {
+            BatchState::Sealed => self.may_be_stored,
+            BatchState::Rejected { .. } => true,
+            BatchState::Acked | BatchState::Delivered { .. } => false,
         }
     }
 

@@ -135,6 +135,11 @@ impl Lane {
         }
     }
 
+    /// Whether its tail waits for a person.
+    pub fn is_held(&self) -> bool {
+        matches!(self.state, LaneState::Held(_))
+    }
+
     /// Whether rows wait for their commit to be acknowledged or resolved.
     pub fn has_tail(&self) -> bool {
         self.next > self.eligible

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::error::QueueError;
+use super::lane::LaneId;
 
 /// A command that was refused or ended early; the queue is as it was, and goes on. Only
 /// [`CommandError::Queue`] is a failure of the queue itself.
@@ -61,6 +62,18 @@ pub enum CommandError {
     NotDroppable {
         /// The number.
         seq: u64,
+    },
+    /// Only a batch that may be stored, or was refused, can be called stored.
+    #[error("batch {seq} waits for nobody: it goes out by itself")]
+    NotInDoubt {
+        /// The number.
+        seq: u64,
+    },
+    /// Only held rows wait for a person.
+    #[error("no rows are held of {lane}; `anonymizer held list` shows those that are")]
+    NotHeld {
+        /// The lane.
+        lane: LaneId,
     },
     /// A long look at the queue was ended by a stop request. Nothing was changed.
     #[error("ended early: the program was asked to stop")]

@@ -41,6 +41,9 @@ pub struct Selection {
     pub what: What,
     /// Only those of this batch.
     pub batch: Option<u64>,
+    /// Only those that are held of this lane.
+    #[serde(default)]
+    pub held: Option<LaneId>,
     /// How.
     pub format: Format,
 }
@@ -88,6 +91,11 @@ pub fn export(
     {
         return Err(CommandError::NoBatch { seq });
     }
+    if let Some(lane) = selection.held
+        && !whole_lanes.get(&lane).is_some_and(Lane::is_held)
+    {
+        return Err(CommandError::NotHeld { lane });
+    }
     let (mut text, mut passed) = (Vec::new(), 0);
     for stored in trees.blocks(block::key(LaneId(0), 0)) {
         if stop(passed) {
@@ -104,7 +112,7 @@ pub fn export(
         let batch = batches.iter().find(|b| b.covers(&header));
         let lane = whole_lanes.get(&header.lane);
         let later = live && batch.is_none() && is_later(lane, header.first);
-        if later || !selection.takes(batch) {
+        if later || !selection.takes(batch, lane, header.first) {
             continue;
         }
         let raw = match unpack(&header, &frame) {
@@ -132,7 +140,20 @@ fn is_later(lane: Option<&Lane>, first: i64) -> bool {
 }
 
 impl Selection {
-    fn takes(&self, batch: Option<&Batch>) -> bool {
+    /// Without a batch or a lane.
+    pub fn of(what: What, format: Format) -> Selection {
+        Selection {
+            what,
+            batch: None,
+            held: None,
+            format,
+        }
+    }
+
+    fn takes(&self, batch: Option<&Batch>, lane: Option<&Lane>, first: i64) -> bool {
+        if self.held.is_some() {
+            return lane.is_some_and(|l| Some(l.id) == self.held && first >= l.eligible);
+        }
         if self.batch.is_some() {
             return batch.map(|b| b.seq) == self.batch;
         }

@@ -164,6 +164,7 @@ fn an_export_writes_each_row_once_and_names_what_it_leaves_out() {
         let selection = Selection {
             what,
             batch,
+            held: None,
             format: Format::Rowbinary,
         };
         let mut out = Vec::new();
@@ -365,6 +366,7 @@ fn an_export_has_its_name_once_it_is_whole() {
     let selection = Selection {
         what: What::All,
         batch: None,
+        held: None,
         format: Format::Rowbinary,
     };
     let looked = std::cell::Cell::new(0);
@@ -394,6 +396,7 @@ fn what_a_killed_export_left_is_named_with_the_remedy_and_in_the_data_dir_remove
     let selection = Selection {
         what: What::All,
         batch: None,
+        held: None,
         format: Format::Rowbinary,
     };
     let export = |f: &Fixture| {

@@ -40,6 +40,7 @@ pub(super) fn held(s: &Status, now: u64, found: &mut Vec<Finding>) {
     }
     for lane in &s.queue.lanes {
         let Lane {
+            id,
             state: LaneState::Held(why),
             topic,
             partition,
@@ -54,7 +55,12 @@ pub(super) fn held(s: &Status, now: u64, found: &mut Vec<Finding>) {
             of(*rows, "row"),
             short(why)
         );
-        found.push(find(Code::Held, Word::HeldRows, reason, None, Some(why)));
+        let act = format!(
+            "look whether ClickHouse has them (anonymizer held export {0}), then: anonymizer held send {0}; \
+             if it has each of them: anonymizer held drop {0} --yes",
+            id.0
+        );
+        found.push(find(Code::Held, Word::HeldRows, reason, None, Some(&act)));
     }
 }
 
