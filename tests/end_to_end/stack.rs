@@ -258,6 +258,7 @@ impl Request {
         let [end, status, upstream, _length, _method] = fields[..] else {
             panic!("a line of nginx's log: {line}")
         };
+        let (seconds, _address) = seconds.split_once(' ').expect("an address");
         let number = |text: &str| text.parse::<f64>().unwrap();
         Request {
             start: number(end) - number(seconds),

@@ -248,7 +248,7 @@ fn every_command_of_the_runbook_is_one() {
     let alone = runbook.lines().filter_map(|l| l.strip_prefix("    "));
     let mut seen = BTreeSet::new();
     for line in quoted.chain(alone) {
-        let command = line.split('#').next().unwrap().trim();
+        let command = line.split(['#', '>']).next().unwrap().trim();
         let Some(words) = command.strip_prefix("anonymizer ") else {
             continue;
         };

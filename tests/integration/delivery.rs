@@ -120,7 +120,7 @@ fn few_rows_whose_answer_was_lost_are_resent_under_their_token_and_not_doubled()
 }
 
 /// What differs between the first attempt of a batch, whose answer is lost, and the next one.
-enum Since {
+pub enum Since {
     /// ClickHouse is of another release, which does not know its tokens.
     Upgraded,
     /// Other writers filled the window.
@@ -134,7 +134,7 @@ enum Since {
 }
 
 /// Sends `rows` rows, loses the answer, and lets that happen.
-fn lost_before(since: Since, rows: usize) -> (World, Program) {
+pub fn lost_before(since: Since, rows: usize) -> (World, Program) {
     let mut w = World::new();
     w.clickhouse.state().version = Some(("25.8.2.1", ""));
     w.clickhouse.state().server_id = "a";

@@ -53,6 +53,8 @@ mod reconcile;
 mod releases;
 /// Do the commands that look at, save and send what is stored work, with and without a live instance?
 mod rescue;
+/// Does what the runbook says to type end what its alert is about?
+mod runbook;
 /// Can the program be built without the capnp compiler?
 mod schema_request;
 /// What does a second signal do?
