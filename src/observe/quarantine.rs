@@ -46,7 +46,7 @@ impl Entry {
         let by = &facts.message.policy;
         let shown = kept.as_ref().and_then(|kept| kept.shown(by, now));
         if kept.is_some() && shown.is_none() {
-            let why = "kept by an earlier version, and not shown: it may hold an address; `retry` can use it";
+            let why = "kept by an earlier version or policy, and not shown: it may hold an address; `retry` can use it";
             facts.message.not_kept = Some(why.to_owned());
         }
         if let Some(kept) = &kept {

@@ -1,4 +1,4 @@
-//! [`Record`] -> [`Anonymized`]: masks the client address. Pure: no I/O, no clock, no settings but the
+//! [`Record`] -> [`Anonymized`]: masks the client address, and cuts the URL. Pure: no I/O, no clock, no settings but the
 //! [`Policy`] that is passed in.
 //!
 //! | of | bits cut | becomes |
@@ -14,20 +14,23 @@
 //! address becomes `X`: masking never fails open.**
 //!
 //! Only this file can make an [`Anonymized`], and only an [`Anonymized`] can be encoded, so no
-//! plaintext address reaches the queue. Addresses inside `url` are left as they are
-//! (see LIMITATIONS.md).
+//! plaintext address reaches the queue. Addresses inside `url` are left as they are, unless the policy says
+//! otherwise ([`url`], and see LIMITATIONS.md).
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr as _;
 
+use crate::privacy::parse::parse;
 use crate::privacy::policy::{Ipv4Bits, Policy};
+use crate::privacy::url;
 use crate::record::Record;
 
 /// A record whose address is masked. The fields are private: nothing else can build one.
 pub struct Anonymized<'a> {
     record: &'a Record<'a>,
     address: MaskedAddr,
+    url: Cow<'a, [u8]>,
 }
 
 impl<'a> Anonymized<'a> {
@@ -36,21 +39,26 @@ impl<'a> Anonymized<'a> {
         self.address.as_bytes()
     }
 
-    /// The record, with the masked address in the plain one's place.
+    /// The record, with the masked address and what is left of the URL in the place of theirs.
     #[inline(always)]
     pub fn masked(&self) -> Record<'_> {
         Record {
             remote_addr: self.remote_addr(),
+            url: &self.url,
             ..*self.record
         }
     }
 }
 
-/// Masks a record's address.
+/// Masks a record's address, and takes away of its URL what the policy says.
 pub fn anonymize<'a>(record: &'a Record<'a>, policy: &Policy) -> Anonymized<'a> {
     Anonymized {
         record,
         address: mask(record.remote_addr, policy),
+        url: match policy.keeps_urls() {
+            true => Cow::Borrowed(record.url),
+            false => url::cut(record.url, policy),
+        },
     }
 }
 
@@ -162,50 +170,6 @@ fn mask_any(address: &[u8], policy: &Policy) -> MaskedAddr {
             None => MaskedAddr::v6(a, policy),
         },
         None => MaskedAddr::nothing(),
-    }
-}
-
-/// `a.b.c.d`, `a.b.c.d:port`, IPv6, `[IPv6]`, `[IPv6]:port`, each IPv6 with or without `%zone`.
-pub(crate) fn parse(text: &str) -> Option<IpAddr> {
-    if let Ok(a) = Ipv4Addr::from_str(text) {
-        return Some(IpAddr::V4(a));
-    }
-    if let Some(rest) = text.strip_prefix('[') {
-        let (inside, after) = rest.split_once(']')?;
-        if !after.is_empty() {
-            port(after.strip_prefix(':')?)?;
-        }
-        return v6(inside);
-    }
-    if let Some((address, after)) = text.rsplit_once(':')
-        && let Ok(a) = Ipv4Addr::from_str(address)
-    {
-        port(after)?;
-        return Some(IpAddr::V4(a));
-    }
-    v6(text)
-}
-
-fn v6(text: &str) -> Option<IpAddr> {
-    let address = match text.split_once('%') {
-        Some((address, zone)) if is_zone(zone) => address,
-        Some(_) => return None,
-        None => text,
-    };
-    Ipv6Addr::from_str(address).ok().map(IpAddr::V6)
-}
-
-fn is_zone(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._~-".contains(&b);
-    !text.is_empty() && text.bytes().all(allowed)
-}
-
-fn port(text: &str) -> Option<u16> {
-    // `u16::from_str` would accept a sign and any number of zeros.
-    if text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit()) {
-        text.parse().ok()
-    } else {
-        None
     }
 }
 

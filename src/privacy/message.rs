@@ -8,12 +8,12 @@
 //! 2. The field `remoteAddr` is masked, whatever it holds ([`address`]).
 //! 3. `cacheStatus` and `method` must be words. `url` is kept as a row keeps it, so that a retry gives the
 //!    row that the message would have given, unless it shows an address ([`traces`]), or a word in it may
-//!    be one ([`plain`]).
+//!    be one ([`plain`]). What a policy takes away of it is overwritten ([`url`]).
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::privacy::traces::Client;
-use crate::privacy::{Policy, address, form, plain, traces};
+use crate::privacy::{Policy, address, form, plain, traces, url};
 use crate::record::decode::decode;
 
 /// The longest message whose bytes are kept.
@@ -89,6 +89,8 @@ fn masked<'a>(
     let fields = form::fields(message).ok_or(NotKept::UnknownForm)?;
     let [cache_status, method, remote_addr, url] = fields.texts;
     let client = client(&message[remote_addr.clone()]);
+    let mut out = message.to_vec();
+    let is_cut = url::in_place(&mut out[url.clone()], policy);
     let is_word = |text: &[u8]| {
         let of_words = |b: &u8| b.is_ascii_alphabetic() || b"_-".contains(b);
         text.len() <= MAX_WORD && text.iter().all(of_words)
@@ -96,15 +98,15 @@ fn masked<'a>(
     let is_clean = |text: &[u8]| plain::is_plain(text) && !traces::shows(text, &client);
     let words = [&message[cache_status], &message[method]];
     let clean = words.iter().all(|word| is_word(word) && is_clean(word))
-        && is_clean(&message[url])
+        && is_cut
+        && is_clean(&out[url])
         && !traces::in_numbers(&message[fields.numbers], &client);
     if !clean {
         return Err(NotKept::Shows);
     }
     let masked = address::field(&message[remote_addr.clone()], policy).ok_or(NotKept::NotApart)?;
-    let mut out = message.to_vec();
     out[remote_addr].copy_from_slice(&masked);
-    // The address lies in words of its own, so all else is the same.
+    // Each text lies in words of its own, so all else is the same.
     if decode(message, |_| ()) != decode(&out, |_| ()) {
         return Err(NotKept::NotApart);
     }

@@ -5,9 +5,11 @@ pub mod address;
 pub mod anonymize;
 mod form;
 pub mod message;
+mod parse;
 mod plain;
 pub mod policy;
 mod traces;
+mod url;
 
 pub use message::{Masked, NotKept, Quarantined, mask};
 pub use policy::Policy;

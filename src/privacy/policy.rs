@@ -93,6 +93,25 @@ pub struct Policy {
     pub ipv4_bits: Ipv4Bits,
     /// Bits cut off an IPv6 address.
     pub ipv6_bits: Ipv6Bits,
+    /// What becomes of the query of a URL.
+    pub url_query: Query,
+    /// Parameters of a URL whose values become `X`: their names, in small letters and in order.
+    pub url_parameters: Vec<String>,
+    /// Whether parts of a URL that hold an IP or a mail address become `X`.
+    pub url_addresses: bool,
+}
+
+/// What becomes of the query of a URL.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Query {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It goes.
+    Drop,
 }
 
 impl Policy {
@@ -101,12 +120,24 @@ impl Policy {
         *self == Policy::default()
     }
 
+    /// Whether it leaves URLs as they are.
+    #[inline(always)]
+    pub(super) fn keeps_urls(&self) -> bool {
+        self.url_query == Query::Keep && self.url_parameters.is_empty() && !self.url_addresses
+    }
+
     /// The one that takes away whatever either does.
     #[must_use]
     pub fn stricter(&self, other: &Policy) -> Policy {
+        let mut url_parameters = [&self.url_parameters[..], &other.url_parameters].concat();
+        url_parameters.sort_unstable();
+        url_parameters.dedup();
         Policy {
             ipv4_bits: self.ipv4_bits.max(other.ipv4_bits),
             ipv6_bits: self.ipv6_bits.max(other.ipv6_bits),
+            url_query: self.url_query.max(other.url_query),
+            url_parameters,
+            url_addresses: self.url_addresses || other.url_addresses,
         }
     }
 }
@@ -116,11 +147,28 @@ impl fmt::Display for Policy {
         let Policy {
             ipv4_bits,
             ipv6_bits,
+            url_query,
+            url_parameters,
+            url_addresses,
         } = self;
         write!(
             f,
             "{ipv4_bits} bits of IPv4 and {ipv6_bits} of IPv6 addresses cut"
-        )
+        )?;
+        if *url_query == Query::Drop {
+            f.write_str(", no query of a URL")?;
+        }
+        if !url_parameters.is_empty() {
+            write!(
+                f,
+                ", of a URL X for the parameters {}",
+                url_parameters.join(", ")
+            )?;
+        }
+        if *url_addresses {
+            f.write_str(", X for addresses in a URL")?;
+        }
+        Ok(())
     }
 }
 

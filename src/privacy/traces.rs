@@ -13,7 +13,7 @@ mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::privacy::anonymize::parse;
+use crate::privacy::parse::parse;
 use crate::privacy::policy::{Ipv4Bits, Policy};
 pub(super) use escapes::unescaped_whole;
 use escapes::{ESCAPES, FORMS, unescaped};

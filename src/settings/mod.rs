@@ -38,7 +38,7 @@ use std::{
 
 use crate::clickhouse::AllowedDuplicates;
 use crate::kafka::oauth;
-use crate::privacy::policy::{Ipv4Bits, Ipv6Bits};
+use crate::privacy::policy::{Ipv4Bits, Ipv6Bits, Query};
 use crate::queue::PackedFormat;
 use crate::runtime::logging::Format;
 use crate::runtime::room::Amount;
@@ -131,6 +131,12 @@ settings! {
         "BITS", "16", "Bits cut off the end of an IPv4 address, also one within an IPv6 address";
     mask_ipv6_bits: Ipv6Bits = "80", parse::ipv6_bits,
         "BITS", "96", "Bits cut off the end of an IPv6 address";
+    mask_url_query: Query = "keep", parse::query,
+        "WHAT", "drop", "What becomes of the query of a URL, from its first ? or # on";
+    mask_url_parameters: Vec<String> = "", parse::parameters,
+        "NAME,...", "token,session", "Parameters of a URL whose values become X, by their names";
+    mask_url_addresses: bool = "false", parse::boolean,
+        "BOOL", "true", "Make each part of a URL an X that holds an IP or a mail address";
     data_dir: PathBuf = "./data", parse::path,
         "DIR", "/var/lib/anonymizer", "Directory of the queue; one process owns it";
     clickhouse_url: String = "http://localhost:8124", parse::url,

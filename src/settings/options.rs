@@ -37,6 +37,9 @@ impl Config {
         Policy {
             ipv4_bits: self.mask_ipv4_bits,
             ipv6_bits: self.mask_ipv6_bits,
+            url_query: self.mask_url_query,
+            url_parameters: self.mask_url_parameters.clone(),
+            url_addresses: self.mask_url_addresses,
         }
     }
 

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::KafkaStart;
 use crate::clickhouse::AllowedDuplicates;
-use crate::privacy::policy::{Ipv4Bits, Ipv6Bits};
+use crate::privacy::policy::{Ipv4Bits, Ipv6Bits, Query};
 use crate::queue::PackedFormat;
 use crate::runtime::logging::Format;
 use crate::runtime::room::Amount;
@@ -114,6 +114,32 @@ pub(super) fn ipv4_bits(text: &str) -> Parsed<Ipv4Bits> {
 
 pub(super) fn ipv6_bits(text: &str) -> Parsed<Ipv6Bits> {
     bits(text, Ipv6Bits::ALL, Ipv6Bits::new)
+}
+
+pub(super) fn query(text: &str) -> Parsed<Query> {
+    match text.trim() {
+        "keep" => Ok(Query::Keep),
+        "drop" => Ok(Query::Drop),
+        _ => Err("keep or drop".into()),
+    }
+}
+
+/// Names as they are compared: in small letters, each once; none if empty.
+pub(super) fn parameters(text: &str) -> Parsed<Vec<String>> {
+    let is_name = |name: &String| {
+        let is_sign = |c: char| c.is_control() || c.is_whitespace() || "=?&;#/[%+".contains(c);
+        !name.is_empty() && !name.contains(is_sign)
+    };
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let names = text.split(',').map(|name| name.trim().to_ascii_lowercase());
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    names.iter().all(is_name).then_some(names).ok_or_else(|| {
+        "names separated by commas, without spaces and any of = ? & ; # / [ % +".into()
+    })
 }
 
 /// One of few numbers.

@@ -3,6 +3,7 @@
 mod refusals;
 
 use super::*;
+use crate::privacy::Policy;
 use crate::runtime::room::Amount;
 use clap::Parser;
 use std::io::Write as _;
@@ -369,6 +370,42 @@ fn the_table_of_examples_and_defaults_is_itself_valid() {
         let is_half =
             matches!(&loaded, Err(ConfigError::Half { given, .. }) if *given == setting.name);
         assert!(loaded.is_ok() || is_half, "{loaded:?}");
+    }
+}
+
+#[test]
+fn what_is_masked_is_told_by_bits_a_word_and_names() {
+    let policy = |file: &str| load(&[], &[], file).unwrap().policy();
+    assert_eq!(policy("{}"), Policy::default());
+    let file = r#"{"mask_ipv4_bits": 16, "mask_ipv6_bits": "128", "mask_url_query": "drop",
+        "mask_url_parameters": "Token, sid,token", "mask_url_addresses": true}"#;
+    let want = Policy {
+        ipv4_bits: Ipv4Bits::new(16).unwrap(),
+        ipv6_bits: Ipv6Bits::new(128).unwrap(),
+        url_query: Query::Drop,
+        url_parameters: vec!["sid".into(), "token".into()],
+        url_addresses: true,
+    };
+    assert_eq!(policy(file), want);
+    for (wrong, words) in [
+        (r#"{"mask_ipv4_bits": 0}"#, "8, 16, 24 or 32"),
+        (r#"{"mask_ipv4_bits": 12}"#, "8, 16, 24 or 32"),
+        (r#"{"mask_ipv6_bits": 64}"#, "80, 96 or 128"),
+        (r#"{"mask_url_query": "true"}"#, "keep or drop"),
+        (
+            r#"{"mask_url_parameters": "a,,b"}"#,
+            "names separated by commas",
+        ),
+        (
+            r#"{"mask_url_parameters": "a b"}"#,
+            "names separated by commas",
+        ),
+        (
+            r#"{"mask_url_parameters": "token="}"#,
+            "names separated by commas",
+        ),
+    ] {
+        assert_has(&file_error(wrong), &[words]);
     }
 }
 

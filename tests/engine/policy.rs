@@ -36,6 +36,7 @@ fn totals_and_reconcile_stay_right_across_a_change() {
         w.kafka.policy = Policy {
             ipv4_bits: Ipv4Bits::new(v4).unwrap(),
             ipv6_bits: Ipv6Bits::new(v6).unwrap(),
+            ..Policy::default()
         };
         w.kafka.send(&messages(seed, 500));
         w.finish(w.setup.run());

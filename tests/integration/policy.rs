@@ -1,7 +1,8 @@
 //! Is a change of what is masked told, kept in the data dir, and true of the rows that come then?
 
 use anonymizer::privacy::Policy;
-use anonymizer::privacy::policy::{Ipv4Bits, Ipv6Bits};
+use anonymizer::privacy::policy::{Ipv4Bits, Ipv6Bits, Query};
+use anonymizer::record::synth::Synth;
 use serde_json::{Value, json};
 
 use crate::support::world::World;
@@ -29,6 +30,7 @@ fn a_change_holds_from_then_on_and_is_told_wherever_one_looks() {
     w.kafka.policy = Policy {
         ipv4_bits: Ipv4Bits::new(16).unwrap(),
         ipv6_bits: Ipv6Bits::new(128).unwrap(),
+        ..Policy::default()
     };
     let second = w.setup.run();
     w.stores(2, 200);
@@ -58,4 +60,105 @@ fn a_change_holds_from_then_on_and_is_told_wherever_one_looks() {
     assert!(third.log().lines().any(is_warned), "{}", third.log());
     w.stores(3, 200);
     w.finish(third);
+}
+
+/// What a URL has that goes, each word once.
+const CANARIES: [&str; 4] = [
+    "canary-in-the-query",
+    "canary-of-a-token",
+    "canary@example.com",
+    "198.51.100.77",
+];
+
+/// Records that become rows, and as many that cannot.
+fn with_canaries() -> Vec<Vec<u8>> {
+    let [query, token, mail, address] = CANARIES;
+    let urls = [
+        format!("/stays/a?q={query}"),
+        format!("/stays/b;token={token}/c?x=1"),
+        format!("/stays/{mail}/d"),
+        format!("/stays/e/{address}"),
+    ];
+    let mut messages = Vec::new();
+    for time in [1_700_000_000_000, u64::MAX] {
+        for (mut record, url) in Synth::new(1, 0).zip(&urls) {
+            record.timestamp_epoch_milli = time;
+            (record.remote_addr, record.url) = (address.to_owned(), url.clone());
+            let mut message = Vec::new();
+            record.encode_into(&mut message);
+            messages.push(message);
+        }
+    }
+    messages
+}
+
+#[test]
+fn what_is_cut_is_in_no_row_no_file_and_no_answer() {
+    let mut w = World::of(1)
+        .with("--mask-ipv4-bits", "24")
+        .with("--mask-url-query", "drop")
+        .with("--mask-url-parameters", "Token,sid")
+        .with("--keep-delivered", "1h");
+    w.setup.switch_on("--mask-url-addresses");
+    w.kafka.policy = Policy {
+        ipv4_bits: Ipv4Bits::new(24).unwrap(),
+        url_query: Query::Drop,
+        url_parameters: vec!["sid".into(), "token".into()],
+        url_addresses: true,
+        ..Policy::default()
+    };
+    w.kafka.send(&with_canaries());
+    let program = w.setup.run();
+    w.wait_all_stored();
+    let status = w
+        .setup
+        .wait_status(|s| s["queue"]["quarantined"] == 4 && s["queue"]["rows"] == 0);
+    let said = |words: &[&str]| {
+        let out = w.call(words);
+        String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned()
+    };
+    let show = |offset: &str| said(&["quarantine", "show", "0", offset]);
+    let mut seen = vec![
+        ("status", status.to_string()),
+        ("list", said(&["quarantine", "list", "--json"])),
+        ("kept", ["4", "5", "6", "7"].map(show).concat()),
+        (
+            "batches",
+            said(&["batches", "export", "1", "--format", "csv"]),
+        ),
+        ("log", program.log()),
+    ];
+    w.finish(program);
+    {
+        let state = w.clickhouse.state();
+        let rows: Vec<String> = state
+            .rows
+            .keys()
+            .map(|row| String::from_utf8_lossy(row).into_owned())
+            .collect();
+        for url in ["/stays/a", "/stays/b;token=X/c", "/stays/X/d", "/stays/e/X"] {
+            let of = |row: &&String| row.contains("198.X") && row.ends_with(url);
+            assert_eq!(rows.iter().filter(of).count(), 1, "{url}: {rows:?}");
+        }
+        seen.push(("rows", rows.concat()));
+    }
+    for file in std::fs::read_dir(w.setup.data_dir().join("queue")).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            let bytes = std::fs::read(path).unwrap();
+            seen.push(("file", String::from_utf8_lossy(&bytes).into_owned()));
+        }
+    }
+    for (name, text) in &seen {
+        for canary in CANARIES {
+            assert!(!text.contains(canary), "{canary} in {name}: {text}");
+        }
+    }
+    // Those of which the rest may be kept are among what was looked at.
+    let of = |name: &str| {
+        seen.iter()
+            .filter(|s| s.0 == name)
+            .any(|s| s.1.contains("/stays/"))
+    };
+    assert!(of("kept") && of("batches") && of("file") && of("rows"));
 }

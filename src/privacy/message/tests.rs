@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
+use crate::privacy::policy::Query;
 use crate::privacy::policy::tests::all;
 use crate::record::decode::outline;
 use crate::record::synth::Synth;
@@ -238,6 +239,47 @@ fn what_was_kept_is_shown_as_the_stricter_policy_lets_it() {
         let want = super::mask(&message, &by.stricter(&now)).unwrap();
         assert_eq!(kept.shown(&by, &now), Some(want), "{by}; {now}");
     }
+}
+
+/// What goes of a URL is overwritten, and a retry gives the row that the message would have given.
+#[test]
+fn of_a_url_no_more_is_kept_than_the_policy_lets_through() {
+    let url = "/a/b;sid=secret-a/c?q=secret-b&token=secret-c";
+    let message = record("198.51.100.77", url);
+    let drop = Policy {
+        url_query: Query::Drop,
+        ..Policy::default()
+    };
+    let names = Policy {
+        url_parameters: vec!["sid".into(), "token".into()],
+        ..Policy::default()
+    };
+    let both = drop.stricter(&names);
+    for (policy, gone) in [
+        (Policy::default(), &[][..]),
+        (drop, &["secret-b", "secret-c"]),
+        (names, &["secret-a", "secret-c"]),
+        (both.clone(), &["secret-a", "secret-b", "secret-c"]),
+    ] {
+        let kept = super::mask(&message, &policy).unwrap();
+        for secret in ["secret-a", "secret-b", "secret-c"] {
+            let is_there = has(kept.as_bytes(), secret);
+            assert_eq!(is_there, !gone.contains(&secret), "{secret}: {policy}");
+        }
+        assert_eq!(
+            kept.shown(&policy, &both),
+            super::mask(&message, &both).ok()
+        );
+    }
+    // A mail address has no spelling that shows less.
+    let addresses = Policy {
+        url_addresses: true,
+        ..Policy::default()
+    };
+    let message = record("198.51.100.77", "/jo@example.com");
+    assert_eq!(super::mask(&message, &addresses), Err(NotKept::Shows));
+    let kept = mask(&message).unwrap();
+    assert_eq!(kept.shown(&Policy::default(), &addresses), None);
 }
 
 /// Whatever is done later, it is the row that it would have been at first, or one that tells less.

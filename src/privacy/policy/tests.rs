@@ -8,13 +8,14 @@ use super::*;
 use crate::privacy::address::field;
 use crate::privacy::anonymize::mask;
 
-/// Every policy that there is, the default first.
+/// Every policy of addresses that there is, the default first.
 pub(crate) fn all() -> impl Iterator<Item = Policy> + Clone {
     let v4 = Ipv4Bits::ALL.iter().map(|bits| Ipv4Bits(*bits));
     v4.flat_map(|ipv4_bits| {
         Ipv6Bits::ALL.iter().map(move |bits| Policy {
             ipv4_bits,
             ipv6_bits: Ipv6Bits(*bits),
+            ..Policy::default()
         })
     })
 }

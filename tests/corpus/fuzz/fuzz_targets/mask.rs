@@ -35,6 +35,7 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
             let policy = Policy {
                 ipv4_bits: Ipv4Bits::new(*v4).unwrap(),
                 ipv6_bits: Ipv6Bits::new(*v6).unwrap(),
+                ..Policy::default()
             };
             check(text, &policy);
         }
