@@ -18,7 +18,7 @@
 //! |------------------------------|-----------------------------|-------------------------------------------|
 //! | nobody: none, or expired     |                             | the hint decides: another file is refused |
 //! | a release without runs       |                             | the same                                  |
-//! | this run, or one before it   | no more than is here        | ours: goes on, wherever the file lies     |
+//! | this run, or one before it   | no more than is here, or was at this start | ours: goes on, wherever the file lies |
 //! |                              | offsets that are not here   | [`Verdict::Behind`]                       |
 //! |                              | batches that are not here   | [`Verdict::Behind`]                       |
 //! | a run that was not here: a higher epoch, the same with another nonce, a lower one that is not remembered | | [`Verdict::Another`] |
@@ -60,6 +60,8 @@ pub struct Here<'a> {
     pub runs: &'a Runs,
     /// The number that the next batch will have.
     pub next_batch: u64,
+    /// The number that this run's first batch had, or will have.
+    pub first_batch: u64,
     /// Up to where the log was ever read or taken over here.
     pub reached: Option<i64>,
 }
@@ -97,7 +99,12 @@ pub fn judge(told: Told<'_>, here: Here<'_>) -> Verdict {
     if *run != runs.now && !runs.before.contains(run) && !is_forgotten {
         return Verdict::Another;
     }
-    if stamp.sealed > here.next_batch && !runs.accepted.contains(stamp) {
+    // What a run before this one sealed was here when this one began.
+    let most = match *run == runs.now {
+        true => here.next_batch,
+        false => here.first_batch,
+    };
+    if stamp.sealed > most && !runs.accepted.contains(stamp) {
         return Verdict::Behind(What::Batches);
     }
     if told
@@ -131,6 +138,7 @@ mod tests {
         let here = Here {
             runs: &runs,
             next_batch: 7,
+            first_batch: 5,
             reached: Some(100),
         };
         let stamp = Stamp { run: told, sealed };
@@ -151,9 +159,10 @@ mod tests {
             (run(1, "b"), false),
         ];
         for (run, ours) in runs {
-            for sealed in [1, 7, 8, OBJECTION] {
+            for sealed in [1, 5, 6, 7, 8, OBJECTION] {
                 for covered in [None, Some(0), Some(100), Some(101)] {
-                    let want = match (ours, sealed > 7, covered > Some(100)) {
+                    let most = if run.epoch == 3 { 7 } else { 5 };
+                    let want = match (ours, sealed > most, covered > Some(100)) {
                         (false, ..) => Another,
                         (_, true, _) => Behind(What::Batches),
                         (_, _, true) => Behind(What::Rows),
@@ -182,6 +191,7 @@ mod tests {
             let here = Here {
                 runs,
                 next_batch: 7,
+                first_batch: 7,
                 reached: None,
             };
             let stamp = Some(&known(sealed));
@@ -198,6 +208,7 @@ mod tests {
         let here = Here {
             runs: &runs,
             next_batch: 1,
+            first_batch: 1,
             reached: None,
         };
         for covered in [None, Some(5)] {
@@ -218,6 +229,7 @@ mod tests {
         let here = Here {
             runs: &runs,
             next_batch: 1,
+            first_batch: 1,
             reached: Some(0),
         };
         let told = |epoch| {

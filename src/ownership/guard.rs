@@ -97,6 +97,7 @@ impl<L: Lanes, G: Group> Ownership<'_, L, G> {
             let here = Here {
                 runs: &runs,
                 next_batch,
+                first_batch: self.first_batch,
                 reached: self.reached(partition, committed)?,
             };
             let what = match judge(told, here) {

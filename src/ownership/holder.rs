@@ -20,6 +20,7 @@ impl<'a, L: Lanes, G: Group> Ownership<'a, L, G> {
             held: BTreeMap::new(),
             watch: Watch::default(),
             identified: false,
+            first_batch: queue.next_batch(),
             sealed: queue.next_batch(),
             told: None,
         }

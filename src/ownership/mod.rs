@@ -74,6 +74,8 @@ pub struct Ownership<'a, L, G> {
     /// What the next commit tells of batches, and what the last one told.
     sealed: u64,
     told: Option<u64>,
+    /// The number of this run's first batch: all before it were sealed by earlier ones.
+    first_batch: u64,
 }
 
 /// One partition's offset to commit.

@@ -676,6 +676,23 @@ fn a_copy_of_what_its_original_went_on_with_is_found_before_it_joins() {
     }
 }
 
+/// Its number is then the original's, of which only that of its own run is its own.
+#[test]
+fn a_copy_that_sealed_the_same_rows_before_it_looked_finds_its_original() {
+    let kafka = Notes::default();
+    let (original, copy) = original_and_copy(&kafka);
+    let mut of = owner(&original, &kafka);
+    of.assign(&[0, 1], 0).unwrap();
+    original.seal_all().unwrap();
+    of.sealed(original.q().next_batch());
+    assert_eq!(of.stamp().unwrap(), Stamped::Told);
+    copy.q().begin_run().unwrap();
+    let mut other = owner(&copy, &kafka);
+    copy.seal_all().unwrap();
+    other.sealed(copy.q().next_batch());
+    assert!(is_another(other.look_for_others()));
+}
+
 #[test]
 fn a_copy_of_what_stood_still_goes_on_and_its_original_stops_both() {
     let kafka = Notes::default();

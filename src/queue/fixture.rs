@@ -26,6 +26,13 @@ impl Fixture {
     /// Closes it; whoever has the directory may change its files.
     pub(crate) fn close(&mut self) -> DataDir {
         self.queue = None;
+        // A process that another test starts has our open files, and the lock with them, until it has begun.
+        for _ in 0..100 {
+            match DataDir::lock(self.dir.path()) {
+                Ok(dir) => return dir,
+                Err(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            }
+        }
         DataDir::lock(self.dir.path()).unwrap()
     }
 
