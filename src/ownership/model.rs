@@ -461,7 +461,11 @@ impl Group for Member {
 
     fn first_from(&self, _: i32, offset: i64) -> Result<Option<Mark>, GroupError> {
         let broker = self.broker.borrow();
-        Ok(broker.record(offset.max(broker.low)))
+        assert!(
+            offset >= broker.low,
+            "a broker answers nothing below its start"
+        );
+        Ok(broker.record(offset))
     }
 }
 

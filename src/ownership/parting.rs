@@ -98,6 +98,10 @@ pub fn parting_of_commit(
     epoch: i32,
     log: &Log<'_>,
 ) -> Result<Option<Parting>, GroupError> {
+    // Nothing of it is left to compare, and below its start the log answers nothing.
+    if offset <= log.low {
+        return Ok(None);
+    }
     let end = offset.min(log.high);
     let later = |from: i64| {
         let found = (log.look)(from)?;
@@ -184,7 +188,8 @@ mod tests {
             trail.push(at as i64, mark(at, *record));
         }
         let look = |offset: i64| {
-            let at = offset.max(low) as usize;
+            assert!(offset >= low, "a broker answers nothing below its start");
+            let at = offset as usize;
             Ok(now.get(at).map(|r| mark(at, *r)))
         };
         let log = Log {
@@ -239,12 +244,16 @@ mod tests {
 
     #[test]
     fn a_commit_of_another_instance_parts_where_a_later_epoch_begins() {
-        for (cut, end, at) in [
-            (1000, 1500, None),
-            (900, 1500, Some(900)),
-            (900, 900, Some(900)),
+        for (low, cut, end, at) in [
+            (10, 1000, 1500, None),
+            (10, 900, 1500, Some(900)),
+            (10, 900, 900, Some(900)),
+            // Retention took all that was read, and more.
+            (1000, 1000, 1500, None),
+            (1200, 1000, 1500, None),
         ] {
             let look = |offset: i64| {
+                assert!(offset >= low, "a broker answers nothing below its start");
                 Ok((offset < end).then_some(Mark {
                     offset,
                     epoch: if offset < cut { 4 } else { 6 },
@@ -252,7 +261,7 @@ mod tests {
                 }))
             };
             let log = Log {
-                low: 10,
+                low,
                 high: end,
                 look: &look,
             };

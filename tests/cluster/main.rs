@@ -311,6 +311,36 @@ fn records_deleted_under_a_running_instance_are_lost_ranges_and_the_rest_is_read
     w.assert_exactly_once();
 }
 
+/// The last commit is another instance's, and Kafka has nothing any more of what that one read.
+#[test]
+fn retention_that_overtakes_what_another_instance_read_is_named_and_the_rest_is_read() {
+    let mut w = World::new();
+    let setups = [w.setup(), w.setup()];
+    for (seed, setup) in [(1, &setups[0]), (2, &setups[1])] {
+        w.kafka.produce(seed, 6_000);
+        let program = setup.run();
+        w.wait_all_stored();
+        setup.wait_status(|s| s["queue"]["rows"] == 0);
+        program.stop();
+    }
+    // Of each partition's 3,000 offsets 2,000 were read, and 2,300 are gone.
+    let unread = messages(3, 6_000);
+    w.kafka
+        .send_keyed(unread.iter().map(|m| (m.as_slice(), None)));
+    w.cluster.delete_records(2_300);
+    w.kafka.expect(&unread[300 * PARTITIONS as usize..]);
+    let program = setups[0].run();
+    w.wait_all_stored();
+    let status = setups[0].wait_status(|s| s["queue"]["rows"] == 0);
+    program.stop();
+    w.assert_exactly_once();
+    let lost = status["lost"].as_array().unwrap();
+    assert_eq!(lost.len(), PARTITIONS as usize, "{status}");
+    for lost in lost {
+        assert_eq!((&lost["from"], &lost["to"]), (&2_000.into(), &2_300.into()));
+    }
+}
+
 #[test]
 fn a_group_whose_offsets_expired_goes_on_where_it_was() {
     let mut w = World::new();
