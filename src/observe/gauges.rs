@@ -21,6 +21,10 @@ pub(super) fn set(stats: &Stats, s: &Status) {
     let partitions = s.kafka.partitions.iter();
     let unread = partitions.filter_map(|p| Some((p.partition, p.unread? as i64)));
     state.kafka_lag.set(unread);
+    let partitions = s.kafka.partitions.iter();
+    let visible =
+        partitions.filter_map(|p| Some((p.partition, (p.visible_through_ms? / 1000) as i64)));
+    state.visible_through.set(visible);
     flush(stats, &s.flush, s.told_ms);
     forecast(stats, &s.forecast, s.told_ms);
     set_counter(&stats.log_lines_dropped, logging::dropped());

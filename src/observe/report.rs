@@ -11,7 +11,7 @@ use super::forecast::{Counted, Forecast, Limits, Meter};
 use super::gauges;
 use super::history::{History, Look};
 use super::judge::judge;
-use super::status::{Kafka, Status, kafka};
+use super::status::{Kafka, Status, kafka, visible};
 use super::verdict::{Code, Verdict};
 use crate::flush::{FlushStatus, Question};
 use crate::kafka::Consumer;
@@ -47,12 +47,21 @@ pub struct Report<'a> {
     pub taps: &'a Taps,
     /// For the rates.
     pub meter: Meter,
-    /// Where each partition was read to, and since when.
-    pub stood: Mutex<BTreeMap<i32, (Option<i64>, u64)>>,
+    /// How each partition stood when it was looked last.
+    pub stood: Mutex<BTreeMap<i32, Stood>>,
     /// The last day.
     pub history: History,
     /// Name, value and source of each setting; secrets are covered.
     pub settings: Vec<(String, String, String)>,
+}
+
+/// How a partition stood.
+#[derive(Debug, Default)]
+pub struct Stood {
+    /// Where it was read to, and since when.
+    read: (Option<i64>, u64),
+    /// See [`crate::observe::status::Partition::visible_through_ms`]; once it is so, it stays so.
+    visible_through_ms: Option<u64>,
 }
 
 impl Report<'_> {
@@ -85,6 +94,7 @@ impl Report<'_> {
         kafka.commits = self.stats.commits.get();
         kafka.pause = self.stats.pause.get();
         self.stands(&mut kafka, now);
+        kafka.visible_through_ms = visible::of_all(&queue, self.topic, &kafka.partitions);
         let mut status = Status {
             verdict: Verdict::default(),
             told_ms: now,
@@ -118,17 +128,22 @@ impl Report<'_> {
         Limits::of(&self.bounds, self.queue)
     }
 
-    /// Notes since when nothing was read of a partition whose records wait.
+    /// Notes since when nothing was read of a partition whose records wait, and how far it could be seen.
     fn stands(&self, kafka: &mut Kafka, now: u64) {
         let mut stood = self.stood.lock().unwrap_or_else(PoisonError::into_inner);
         stood.retain(|p, _| kafka.partitions.iter().any(|of| of.partition == *p));
         for of in &mut kafka.partitions {
             let waits = of.unread.is_some_and(|n| n > 0) && kafka.pause.is_none();
-            let at = stood.entry(of.partition).or_insert((of.read, now));
-            if !waits || at.0 != of.read {
-                *at = (of.read, now);
+            let Stood {
+                read,
+                visible_through_ms,
+            } = stood.entry(of.partition).or_default();
+            if !waits || read.0 != of.read || read.1 == 0 {
+                *read = (of.read, now);
             }
-            of.still_since_ms = waits.then_some(at.1);
+            of.still_since_ms = waits.then_some(read.1);
+            of.visible_through_ms = of.visible_through_ms.or(*visible_through_ms);
+            *visible_through_ms = of.visible_through_ms;
         }
     }
 

@@ -70,6 +70,7 @@ pub(crate) fn block(first: i64, rows: u32) -> PackedBlock {
         frame: vec![7; 50],
         minutes: minutes(rows),
         appended_ms: 1000,
+        kafka_ms: 0,
         quarantined: Vec::new(),
         last: None,
     }

@@ -73,7 +73,7 @@ pub use rescue::export::{Exported, KeepFree, Selection, What};
 pub use rescue::export::{export, export_to_file, partial_of, passing_file, rename_new};
 pub use rescue::repair;
 pub use rescue::verify::{Damage, Lost, Verified, unpack, verify};
-pub use summary::{SLED_FACTOR, Summary};
+pub use summary::{SLED_FACTOR, Summary, Waiting, sent_up_to};
 pub use upkeep::reopen::Opened;
 
 use counts::{ByLane, Window};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Batch, BatchState, Lane, LaneState, QuarantineTotals, Queue, QueueError};
+use super::{Batch, BatchState, Lane, LaneId, LaneState, QuarantineTotals, Queue, QueueError};
 
 /// What is queued, for people and metrics.
 #[derive(Clone, Debug, Serialize, serde::Deserialize, PartialEq, schemars::JsonSchema)]
@@ -15,6 +15,9 @@ pub struct Summary {
     pub tail_lanes: usize,
     /// When the oldest row was appended, Unix ms.
     pub oldest_ms: Option<u64>,
+    /// The oldest row that is to be sent, of each lane that has one.
+    #[serde(default)]
+    pub waiting: Vec<Waiting>,
     /// Rows of delivered batches that are kept (`keep_delivered`); not among `rows`.
     #[serde(default)]
     pub delivered_rows: u64,
@@ -29,6 +32,24 @@ pub struct Summary {
     pub lanes: Vec<Lane>,
     /// Every batch.
     pub batches: Vec<Batch>,
+}
+
+/// Where the rows of a lane begin that are to be sent.
+#[derive(
+    Clone, Copy, Debug, Serialize, serde::Deserialize, PartialEq, Eq, schemars::JsonSchema,
+)]
+pub struct Waiting {
+    /// The lane.
+    pub lane: LaneId,
+    /// When Kafka got the first of them, Unix ms, as far as it is known.
+    pub kafka_ms: Option<u64>,
+}
+
+/// Below which offset no row of a lane is to be sent any more.
+pub fn sent_up_to(batches: &[Batch], lane: &Lane) -> i64 {
+    let sealed = batches.iter().filter(|b| b.state == BatchState::Sealed);
+    let waiting = sealed.flat_map(|b| &b.ranges).filter(|r| r.lane == lane.id);
+    waiting.map(|r| r.from).min().unwrap_or(lane.sealed)
 }
 
 impl Summary {
@@ -75,10 +96,18 @@ impl Queue {
         // Below `sealed` every row is in a batch, and delivered ones are not queued.
         let waiting = batches.iter().filter(|b| !b.is_delivered());
         let mut oldest_ms = waiting.map(|b| b.oldest_ms).min();
+        let mut waiting = Vec::new();
         for lane in lanes.iter().filter(|l| l.rows > 0) {
             if let Some((header, _)) = self.block_at(lane.id, lane.sealed)? {
                 let ms = header.appended_ms;
                 oldest_ms = Some(oldest_ms.map_or(ms, |o: u64| o.min(ms)));
+            }
+            let is_held = matches!(lane.state, LaneState::Held(_));
+            if !is_held
+                && let Some((header, _)) = self.block_at(lane.id, sent_up_to(&batches, lane))?
+            {
+                let (lane, kafka_ms) = (lane.id, header.kafka_ms);
+                waiting.push(Waiting { lane, kafka_ms });
             }
         }
         Ok(Summary {
@@ -86,6 +115,7 @@ impl Queue {
             bytes: lanes.iter().map(|l| l.bytes).sum(),
             tail_lanes: lanes.iter().filter(|l| l.has_tail()).count(),
             oldest_ms,
+            waiting,
             delivered_rows: delivered().map(|b| b.rows).sum(),
             delivered_bytes: delivered().map(|b| b.bytes).sum(),
             quarantined: quarantine.entries,

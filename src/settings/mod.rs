@@ -179,6 +179,8 @@ settings! {
         "TIME", "6h", "How long a delivered batch stays on the disk, for `replay --delivered`; max_queue_bytes counts it";
     keep_counts: Duration = "40d", parse::time(DAY, 400 * DAY),
         "TIME", "40d", "How long rows are counted by the minute of their time, for `reconcile`; older ones by day";
+    freshness_target: Duration = "5m", parse::time(Duration::from_secs(10), DAY),
+        "TIME", "10m", "Age up to which what is not in ClickHouse yet counts as fresh, for the alert on it";
     no_create_tables: bool = "false", parse::boolean,
         "BOOL", "true", "Wait when a table or view is missing, instead of creating it";
     allow_duplicates: AllowedDuplicates = "none", parse::allowed_duplicates,

@@ -87,6 +87,7 @@ impl Config {
         limit_time(&limits.flush_interval, self.flush_interval);
         limit_time(&limits.request_timeout, self.request_timeout);
         limit_time(&limits.sync_interval, self.sync_interval);
+        limit_time(&limits.freshness_target, self.freshness_target);
     }
 
     /// What the flusher does.

@@ -118,8 +118,6 @@ pub struct Store<'a, G> {
     /// Blocks to be appended, and the bytes of their frames.
     packed: Vec<(LaneId, PackedBlock)>,
     packed_bytes: usize,
-    /// Of each of them: when Kafka got its first message, Unix ms.
-    packed_times: Vec<i64>,
     /// Appended and not synced: that time, and how many rows.
     unsynced_rows: Vec<(i64, u32)>,
     unsynced_bytes: u64,
@@ -152,7 +150,6 @@ impl<'a, G: Group> Store<'a, G> {
             taps,
             packed: Vec::new(),
             packed_bytes: 0,
-            packed_times: Vec::new(),
             unsynced_rows: Vec::new(),
             unsynced_bytes: 0,
             unsynced: false,
@@ -305,11 +302,11 @@ impl<'a, G: Group> Store<'a, G> {
             frame: rows.frame,
             minutes: block.minutes,
             appended_ms: now_ms(),
+            kafka_ms: block.kafka_ms,
             quarantined: block.quarantined,
             last: block.last,
         };
         self.packed_bytes += packed.frame.len();
-        self.packed_times.push(block.kafka_ms);
         self.packed.push((lane, packed));
         Ok(())
     }
@@ -331,12 +328,10 @@ impl<'a, G: Group> Store<'a, G> {
     fn append(&mut self) -> Result<(), StoreError> {
         self.make_room()?;
         let packed = std::mem::take(&mut self.packed);
-        let times = std::mem::take(&mut self.packed_times);
         self.packed_bytes = 0;
         let stored = self.queue.append_all(&packed)?;
-        let with_times = packed.iter().zip(times).zip(stored);
-        for (((_, block), kafka_ms), _) in with_times.filter(|(_, stored)| *stored) {
-            self.unsynced_rows.push((kafka_ms, block.rows));
+        for ((_, block), _) in packed.iter().zip(stored).filter(|(_, stored)| *stored) {
+            self.unsynced_rows.push((block.kafka_ms, block.rows));
             self.unsynced = true;
             self.unsynced_bytes += block.frame.len() as u64;
             self.uncommitted_bytes += block.frame.len() as u64;

@@ -362,6 +362,7 @@ impl<'a> Store<'a> {
             frame: plan.frame,
             minutes: plan.minutes,
             appended_ms: self.appended,
+            kafka_ms: 0,
             quarantined: if plan.rows > 0 {
                 Vec::new()
             } else {

@@ -213,6 +213,7 @@ fn block(messages: &[(Mark, u64)]) -> PackedBlock {
         frame: zstd::encode_all(&plain[..], 1).unwrap(),
         minutes: seconds.into_iter().collect::<Minutes>(),
         appended_ms: 1,
+        kafka_ms: 0,
         quarantined: Vec::new(),
         last: Some(last),
     }

@@ -18,6 +18,8 @@ mod cost;
 mod delivery;
 /// What does a disk that is full, fails or is read-only do?
 mod disk;
+/// Is it told up to when all can be seen in ClickHouse?
+mod freshness;
 /// Do messages of other encoders become the right rows?
 mod golden;
 /// Is the command line what its help, its errors and the README say?

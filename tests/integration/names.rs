@@ -36,6 +36,7 @@ const OTHERS: &[&str] = &[
     "max_answer",
     // Metrics.
     "flush_interval_seconds",
+    "freshness_target_seconds",
     "kafka_clients_failed",
     "kafka_fault",
     "kafka_lag",

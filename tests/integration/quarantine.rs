@@ -99,6 +99,7 @@ impl World {
             frame: Vec::new(),
             minutes: Minutes::default(),
             appended_ms: 1_700_000_000_000,
+            kafka_ms: 0,
             quarantined: messages.iter().enumerate().map(entry).collect(),
             last: None,
         };

@@ -155,6 +155,7 @@ fn blocks(most_rows: u64) -> Vec<PackedBlock> {
             frame: zstd.compress(&bytes).expect("zstd"),
             minutes,
             appended_ms: 0,
+            kafka_ms: 0,
             quarantined: Vec::new(),
             last: None,
         });

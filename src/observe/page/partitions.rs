@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::table::{Column, table};
-use crate::observe::human::{count, since};
+use crate::observe::human::{clock, count, since};
 use crate::observe::status::{Partition, Status};
 use crate::queue::{Lane, LaneState};
 
@@ -15,6 +15,7 @@ pub(super) fn section(status: &Status) -> Markup {
         Column::number("Read"),
         Column::number("End in Kafka"),
         Column::number("Unread"),
+        Column::text("Visible through"),
         Column::text("State"),
     ];
     let rows = status.kafka.partitions.iter().map(|p| row(status, p));
@@ -51,6 +52,7 @@ fn row(status: &Status, p: &Partition) -> (bool, Vec<Markup>) {
         html! { (offset(p.read)) },
         html! { (offset(p.end)) },
         html! { (p.unread.map_or("-".to_owned(), count)) },
+        html! { (p.visible_through_ms.map_or("-".to_owned(), |ms| clock(ms, status.told_ms))) },
         html! { (state) },
     ];
     (p.without_leader, cells)

@@ -1,6 +1,7 @@
 //! What `status` shows, and a live instance answers.
 
 mod text;
+pub(super) mod visible;
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use super::forecast::{Counted, Forecast, Limits, Rates};
 use super::verdict::Verdict;
 use crate::flush::FlushStatus;
 use crate::kafka::Seen;
-use crate::queue::{BatchState, DroppedBatch, Lane, LostRange, PolicySince, Summary};
+use crate::queue::{DroppedBatch, Lane, LostRange, PolicySince, Summary, sent_up_to};
 use crate::runtime::conditions::Trouble;
 
 /// All that `status` shows. Holds no row and no address.
@@ -119,6 +120,9 @@ pub struct Kafka {
     pub pause: Option<Trouble>,
     /// Records that wait in Kafka, over all partitions; `None` if no log's end is known.
     pub unread: Option<u64>,
+    /// Every record that Kafka got before this is in ClickHouse, or set aside for a person: the least of all
+    /// partitions, Unix ms; `None` if it is not known of one.
+    pub visible_through_ms: Option<u64>,
     /// Each partition held, or that was when the instance stopped.
     pub partitions: Vec<Partition>,
 }
@@ -139,6 +143,8 @@ pub struct Partition {
     pub end: Option<i64>,
     /// Records between.
     pub unread: Option<u64>,
+    /// Every record that Kafka got before this is in ClickHouse, or set aside for a person, Unix ms.
+    pub visible_through_ms: Option<u64>,
     /// Whether its leader is away.
     pub without_leader: bool,
     /// Since when nothing was read though records wait, Unix ms.
@@ -169,6 +175,7 @@ pub fn kafka(
                 in_clickhouse: newest.map(|l| delivered(queue, l)),
                 end,
                 unread,
+                visible_through_ms: visible::of_partition(queue, topic, *p, unread, seen),
                 without_leader: seen.without_leader.contains(p),
                 still_since_ms: None,
             }
@@ -181,6 +188,7 @@ pub fn kafka(
         fault: seen.fault.clone(),
         outside: seen.outside.clone(),
         unread: known.clone().next().map(|_| known.sum()),
+        visible_through_ms: visible::of_all(queue, topic, &partitions),
         partitions,
         ..Kafka::default()
     }
@@ -188,16 +196,9 @@ pub fn kafka(
 
 /// Below which offset all records of a lane are in ClickHouse, or set aside.
 fn delivered(queue: &Summary, lane: &Lane) -> i64 {
-    let sealed = queue
-        .batches
-        .iter()
-        .filter(|b| b.state == BatchState::Sealed);
-    let waiting = sealed.flat_map(|b| &b.ranges).filter(|r| r.lane == lane.id);
-    // Where no row waits, what is behind the last one sealed became none.
-    let all = if lane.rows == 0 {
-        lane.eligible
-    } else {
-        lane.sealed
-    };
-    waiting.map(|r| r.from).min().unwrap_or(all)
+    match sent_up_to(&queue.batches, lane) {
+        // Where no row waits, what is behind the last one sealed became none.
+        all if all == lane.sealed && lane.rows == 0 => lane.eligible,
+        offset => offset,
+    }
 }

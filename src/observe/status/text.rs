@@ -144,6 +144,14 @@ impl Status {
             false => String::new(),
         };
         line(f, "kafka", &format!("{held}{unread}"))?;
+        if let Some(ms) = self.kafka.visible_through_ms {
+            let what = format!(
+                "all that Kafka got up to {} ({} ago)",
+                clock(ms, self.told_ms),
+                time(self.told_ms.saturating_sub(ms))
+            );
+            line(f, "visible", &what)?;
+        }
         if self.kafka.partitions.is_empty() {
             return Ok(());
         }

@@ -29,6 +29,8 @@ pub struct PackedBlock {
     pub minutes: Minutes,
     /// When it was read, Unix ms.
     pub appended_ms: u64,
+    /// See [`crate::row::RowBlock::kafka_ms`].
+    pub kafka_ms: i64,
     /// Messages of the span that could not become rows.
     pub quarantined: Vec<Quarantined>,
     /// See [`crate::row::RowBlock::last`].
@@ -69,6 +71,7 @@ impl Appended {
                 minutes_len: 0,
                 frame_len: block.frame.len() as u32,
                 appended_ms: block.appended_ms,
+                kafka_ms: u64::try_from(block.kafka_ms).ok().filter(|ms| *ms > 0),
                 checksum: 0,
             };
             self.change.block(&header, &block.minutes, &block.frame);

@@ -53,11 +53,13 @@ pub fn lane_key(lane: LaneId) -> [u8; 4] {
 ///
 /// ```text
 ///  0  u8   version (2)      16  i64  first offset         40  u32  lane
-///  1  [3]  zero             24  i64  next offset          44  u32  length of the minutes
+///  1  u24  age, or 0        24  i64  next offset          44  u32  length of the minutes
 ///  4  u32  rows             32  u64  appended, Unix ms    48  u64  XXH3-64 of all the rest
 ///  8  u32  length of the rows before compression          56  ...  minutes (Minutes::write)
 /// 12  u32  length of the frame                                 ...  zstd frame
 /// ```
+/// The age is how long Kafka had had its first message when it was appended: whole seconds, rounded up, and one
+/// more. 0 is unknown, as in blocks of the first release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockHeader {
     /// Lane that it belongs to.
@@ -76,6 +78,8 @@ pub struct BlockHeader {
     pub frame_len: u32,
     /// When it was appended, in milliseconds of Unix time.
     pub appended_ms: u64,
+    /// When Kafka says that its first message came, Unix ms, up to a second too early; `None` if it does not say.
+    pub kafka_ms: Option<u64>,
     /// Checksum over the rest of the header, the minutes and the frame.
     pub checksum: u64,
 }
@@ -85,7 +89,8 @@ pub fn write_block(header: &BlockHeader, minutes: &Minutes, frame: &[u8]) -> Vec
     let mut packed = Vec::new();
     minutes.write(&mut packed);
     let mut out = Vec::with_capacity(HEADER + packed.len() + frame.len());
-    out.extend_from_slice(&[BLOCK_VERSION, 0, 0, 0]);
+    out.push(BLOCK_VERSION);
+    out.extend_from_slice(&age(header).to_le_bytes()[..3]);
     out.extend_from_slice(&header.rows.to_le_bytes());
     out.extend_from_slice(&header.raw_len.to_le_bytes());
     out.extend_from_slice(&(frame.len() as u32).to_le_bytes());
@@ -99,6 +104,18 @@ pub fn write_block(header: &BlockHeader, minutes: &Minutes, frame: &[u8]) -> Vec
     out.extend_from_slice(&packed);
     out.extend_from_slice(frame);
     out
+}
+
+/// As it is stored, see [`BlockHeader`]. An age of more than half a year is unknown.
+fn age(header: &BlockHeader) -> u32 {
+    let age = header
+        .kafka_ms
+        .map(|ms| header.appended_ms.saturating_sub(ms));
+    let stored = age.map_or(0, |ms| ms.div_ceil(1000) + 1);
+    u32::try_from(stored)
+        .ok()
+        .filter(|s| *s < 1 << 24)
+        .unwrap_or(0)
 }
 
 /// Reads and checks a block stored under `key`. Returns its header and its frame.
@@ -133,6 +150,9 @@ pub fn read_block<'a>(key: &[u8], value: &'a [u8]) -> Result<(BlockHeader, &'a [
         minutes_len: u32_at(44),
         frame_len: u32_at(12),
         appended_ms: u64_at(32),
+        kafka_ms: u64::from(u32_at(0) >> 8)
+            .checked_sub(1)
+            .map(|age| u64_at(32).saturating_sub(age * 1000)),
         checksum: u64_at(CHECKSUM_AT),
     };
     if u64::from(header.minutes_len) + u64::from(header.frame_len) != rest.len() as u64 {
@@ -206,6 +226,7 @@ mod tests {
             minutes_len: 4,
             frame_len: 5,
             appended_ms: 1_700_000_000_000,
+            kafka_ms: Some(1_699_999_999_000),
             checksum: 0,
         };
         let value = write_block(&header, &minutes(), b"frame");

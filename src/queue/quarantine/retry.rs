@@ -80,6 +80,7 @@ impl Queue {
             minutes_len: 0,
             frame_len: frame.len() as u32,
             appended_ms: now_ms,
+            kafka_ms: None,
             checksum: 0,
         };
         let mut change = Change::default();

@@ -21,6 +21,7 @@ metrics! {
         flush_interval: Seconds, "flush_interval_seconds", "Setting flush_interval";
         request_timeout: Seconds, "request_timeout_seconds", "Setting request_timeout";
         sync_interval: Seconds, "sync_interval_seconds", "Setting sync_interval";
+        freshness_target: Seconds, "freshness_target_seconds", "Setting freshness_target";
     }
 }
 

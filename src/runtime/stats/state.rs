@@ -21,6 +21,9 @@ metrics! {
         kafka_lag: ByPartition, "kafka_lag",
             "Records between what was read and the end of Kafka's log, of each partition held whose end is known; \
              librdkafka tells the end every 5 s";
+        visible_through: ByPartition, "visible_through_timestamp_seconds",
+            "Every record of the partition that Kafka got before this is in ClickHouse, or set aside for a person, \
+             Unix time; of each partition held of which it is known";
         requests_in_flight: Gauge, "requests_in_flight", "Requests under way: 1 at most";
         in_flight_seconds: Seconds, "request_in_flight_seconds",
             "Time since the request under way began; 0 if there is none";

@@ -223,6 +223,7 @@ impl World {
             frame: zstd::bulk::compress(&raw, 1).unwrap(),
             minutes,
             appended_ms: self.clock,
+            kafka_ms: 0,
             quarantined: bad,
             last: None,
         };

@@ -27,6 +27,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         minutes_len: 0,
         frame_len: frame.len() as u32,
         appended_ms: u64_at(28),
+        kafka_ms: u64_at(28).checked_sub(u64::from(u32_at(32) >> 9) * 1000),
         checksum: 0,
     };
     let minutes: Minutes = head

@@ -1,0 +1,182 @@
+//! Until when all records can be seen: the low watermark of what is in ClickHouse, in Kafka's time.
+
+use super::Partition;
+use crate::kafka::Seen;
+use crate::queue::{Lane, Summary};
+
+/// How old what librdkafka tells of a log's end may be when it tells it: its longest wait for records
+/// (`fetch.wait.max.ms`, 500), and as much again.
+const TOLD_LATE_MS: u64 = 1000;
+
+/// The oldest of the rows that wait in lanes for which `is_meant` holds: no row does, it is not known, or when
+/// Kafka got it, Unix ms.
+fn oldest_waiting(
+    queue: &Summary,
+    topic: &str,
+    is_meant: impl Fn(&Lane) -> bool,
+) -> Option<Option<u64>> {
+    let lane_of = |id| queue.lanes.iter().find(|l| l.id == id);
+    let waiting = queue.waiting.iter().filter(|w| {
+        lane_of(w.lane).is_some_and(|lane| lane.topic_name() == topic && is_meant(lane))
+    });
+    // `None` is the least: of rows of which one is not known, the oldest is not.
+    waiting.map(|w| w.kafka_ms).min()
+}
+
+/// Of one partition; `None` if it is not known.
+pub(super) fn of_partition(
+    queue: &Summary,
+    topic: &str,
+    partition: i32,
+    unread: Option<u64>,
+    seen: &Seen,
+) -> Option<u64> {
+    let oldest = oldest_waiting(queue, topic, |lane| lane.partition == partition);
+    let hears = seen.down.is_none()
+        && seen.fault.is_none()
+        && seen.outside.is_none()
+        && !seen.without_leader.contains(&partition);
+    match oldest {
+        Some(kafka_ms) => kafka_ms,
+        None if unread == Some(0) && hears => {
+            seen.told_ms.map(|ms| ms.saturating_sub(TOLD_LATE_MS))
+        }
+        None => None,
+    }
+}
+
+/// Of all that are held, and of those that were and have rows here still; `None` if there is none, or it is not
+/// known of one.
+pub(in crate::observe) fn of_all(
+    queue: &Summary,
+    topic: &str,
+    partitions: &[Partition],
+) -> Option<u64> {
+    let held = |p: i32| partitions.iter().any(|of| of.partition == p);
+    let left = oldest_waiting(queue, topic, |lane| !held(lane.partition));
+    let all = partitions.iter().map(|p| p.visible_through_ms);
+    all.chain(left).min().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::PackedBlock;
+    use crate::queue::fixture::{Fixture, block};
+    use crate::runtime::conditions::Trouble;
+
+    const NOW: u64 = 1_700_000_000_000;
+
+    fn seen() -> Seen {
+        Seen {
+            told_ms: Some(NOW),
+            ..Seen::default()
+        }
+    }
+
+    fn at(age_ms: u64) -> PackedBlock {
+        PackedBlock {
+            appended_ms: NOW,
+            kafka_ms: (NOW - age_ms) as i64,
+            ..block(0, 10)
+        }
+    }
+
+    #[test]
+    fn a_row_that_waits_is_not_visible_and_a_partition_that_is_read_and_stored_is() {
+        let f = Fixture::new();
+        let lane = f.open(0);
+        let of = |unread| of_partition(&f.q().summary().unwrap(), "t", 0, unread, &seen());
+        assert_eq!(of(Some(0)), Some(NOW - 1000));
+        assert_eq!(of(Some(3)), None, "not read, and nobody knows how old");
+        assert_eq!(of(None), None);
+        f.q().append(lane, &at(5500)).unwrap();
+        for _ in 0..2 {
+            assert_eq!(of(Some(0)), Some(NOW - 6000));
+            assert_eq!(
+                of(Some(3)),
+                Some(NOW - 6000),
+                "what is read comes before what is not"
+            );
+            // Once more in a batch.
+            f.q().sync().unwrap();
+            f.q().acknowledge(lane, 10).unwrap();
+            f.seal_all();
+        }
+        let batch = f.q().summary().unwrap().batches.remove(0);
+        f.q().ack(&batch).unwrap();
+        assert_eq!(of(Some(0)), Some(NOW - 1000));
+    }
+
+    #[test]
+    fn what_is_heard_no_more_says_nothing() {
+        let f = Fixture::new();
+        f.open(0);
+        let summary = f.q().summary().unwrap();
+        let of = |seen: &Seen| of_partition(&summary, "t", 0, Some(0), seen);
+        assert!(of(&seen()).is_some());
+        let trouble = || Some(Trouble::new("x", ""));
+        assert!(
+            of(&Seen {
+                down: trouble(),
+                ..seen()
+            })
+            .is_none()
+        );
+        assert!(
+            of(&Seen {
+                fault: trouble(),
+                ..seen()
+            })
+            .is_none()
+        );
+        assert!(
+            of(&Seen {
+                outside: trouble(),
+                ..seen()
+            })
+            .is_none()
+        );
+        assert!(
+            of(&Seen {
+                without_leader: [0].into(),
+                ..seen()
+            })
+            .is_none()
+        );
+        assert!(
+            of(&Seen {
+                without_leader: [1].into(),
+                ..seen()
+            })
+            .is_some()
+        );
+    }
+
+    #[test]
+    fn of_all_it_is_the_least_also_of_a_partition_that_was_let_go() {
+        let f = Fixture::new();
+        let lane = f.open(1);
+        let held = |visible_through_ms| Partition {
+            visible_through_ms,
+            ..Partition::default()
+        };
+        let of = |partitions: &[Partition]| of_all(&f.q().summary().unwrap(), "t", partitions);
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[held(Some(7)), held(Some(5))]), Some(5));
+        assert_eq!(of(&[held(Some(7)), held(None)]), None);
+        f.q().append(lane, &at(2000)).unwrap();
+        assert_eq!(of(&[held(Some(NOW))]), Some(NOW - 2000));
+        f.q()
+            .append(
+                lane,
+                &PackedBlock {
+                    first: 10,
+                    next: 20,
+                    ..at(9000)
+                },
+            )
+            .unwrap();
+        assert_eq!(of(&[held(Some(NOW))]), Some(NOW - 2000), "the first of it");
+    }
+}
