@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::fake_clickhouse::Fault;
+use crate::support::mounts::Mounted;
 use crate::support::program::{Program, Setup};
 use crate::support::small_disk::SmallDisk;
 use crate::support::world::World;
@@ -163,6 +165,41 @@ fn a_moved_volume_starts_and_an_original_behind_its_copy_does_not() {
         program.log()
     );
     w.finish_as(&setup, program);
+}
+
+/// Killed and mounted anew with rows in the queue, and again with a batch that ClickHouse may have.
+fn goes_on_when_mounted_anew(mount: impl FnOnce(&Path) -> Option<Mounted>) {
+    let mut w = World::of(2);
+    let Some(mounted) = mount(&w.setup.data_dir().with_file_name("base")) else {
+        return;
+    };
+    let data = mounted.at().join("data");
+    let mut setup = on(&w, &data);
+    w.kafka.produce(1, 300);
+    let program = setup.run();
+    setup.wait_status(|s| s["queue"]["rows"] == 300 || s["flush"]["stored"].is_object());
+    program.kill();
+    mounted.again();
+    setup.set("--flush-interval", "1s");
+    w.clickhouse.fail(Fault::ApplyThenDrop);
+    let program = setup.run();
+    w.wait_all_stored();
+    program.kill();
+    mounted.again();
+    let program = setup.run();
+    w.stores(2, 300);
+    assert!(setup.status()["copy"].is_null());
+    w.finish_as(&setup, program);
+}
+
+#[test]
+fn a_data_dir_on_overlayfs_goes_on_when_mounted_anew() {
+    goes_on_when_mounted_anew(Mounted::overlay);
+}
+
+#[test]
+fn a_data_dir_on_fuse_goes_on_when_mounted_anew() {
+    goes_on_when_mounted_anew(Mounted::fuse);
 }
 
 #[test]

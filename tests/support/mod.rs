@@ -7,6 +7,7 @@ pub mod chance;
 pub mod fake_clickhouse;
 pub mod held_ports;
 pub mod kafka;
+pub mod mounts;
 pub mod nginx;
 pub mod program;
 pub mod prometheus;
