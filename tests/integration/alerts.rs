@@ -151,6 +151,9 @@ fn rules_and_panels_ask_for_series_that_a_running_instance_has() {
     let mut w = watched(3);
     let program = w.run();
     w.stores(1, 3000);
+    // As soon as the client has told of the logs' ends.
+    let visible = |s: &Value| s["kafka"]["visible_through_ms"].is_u64();
+    w.setup.wait_status(visible);
     let prometheus = w.prometheus(&alerts());
     prometheus.wait_scraped();
     let known: BTreeSet<String> = prometheus.names().into_iter().collect();

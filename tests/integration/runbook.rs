@@ -10,9 +10,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::Value;
 
 use crate::delivery::{Since, lost_before};
+use crate::situations::fires;
 use crate::support::fake_clickhouse::{Fault, Multiset};
 use crate::support::program::Setup;
 use crate::support::wait::PATIENCE;
@@ -184,6 +186,47 @@ fn tables_wrong() {
     assert!(said.contains("DIFFERS  http_log: "), "{said}");
     walk.end();
     w.clickhouse.state().types.remove(&column);
+    w.finish(program);
+}
+
+#[test]
+fn stale() {
+    let mut w = World::of(1).with("--flush-interval", "1h");
+    w.setup.set("--freshness-target", "10s");
+    w.kafka.produce(1, 300);
+    let program = w.setup.run();
+    w.wait_queued(300);
+    fires(&program, "AnonymizerStale");
+    let walk = Walk::of("AnonymizerStale", &w.setup);
+    let said = walk.types("status", &[]);
+    assert!(said.contains(" all that Kafka got up to "), "{said}");
+    let status: Value = serde_json::from_str(&walk.types("status --json", &[])).unwrap();
+    let partition = &status["kafka"]["partitions"][0];
+    assert!(partition["visible_through_ms"].is_u64(), "{status}");
+    walk.end();
+    program.stop();
+    w.setup.set("--flush-interval", "1s");
+    w.finish(w.setup.run());
+}
+
+#[test]
+fn kafka_access() {
+    let mut w = World::of(1);
+    let program = w.setup.run();
+    w.stores(1, 300);
+    let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    w.kafka.refuse_once(RDKafkaApiKey::Fetch, denied);
+    let status = w.setup.wait_status(|s| s["kafka"]["fault"].is_object());
+    fires(&program, "AnonymizerKafkaAccess");
+    let walk = Walk::of("AnonymizerKafkaAccess", &w.setup);
+    let reason = status["kafka"]["fault"]["kind"].as_str().unwrap();
+    assert!(walk.section.contains(&format!("`{reason}`")), "{reason}");
+    // The right is there again: a look from outside finds nothing.
+    let said = walk.types("check", &[]);
+    assert!(said.contains("ok      kafka"), "{said}");
+    walk.end();
+    w.stores(2, 300);
+    w.setup.wait_status(|s| s["kafka"]["fault"].is_null());
     w.finish(program);
 }
 

@@ -67,7 +67,7 @@ fn ready(program: &Program) -> (u16, String) {
 }
 
 /// A real Prometheus with our rules, of which each fires at once, sees this one fire.
-fn fires(program: &Program, alert: &str) {
+pub fn fires(program: &Program, alert: &str) {
     let at = url(program, "");
     let instance = at.trim_start_matches("http://");
     Prometheus::start(&impatient_rules(), &[instance]).wait_firing(alert);
