@@ -34,20 +34,21 @@ fn noise(len: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(len).collect()
 }
 
+/// A block with one message, of offset 10.
+fn with(message: &[u8]) -> OpenBlock {
+    let mut open = open();
+    let (stats, sums) = (Stats::default(), &mut Sums::default());
+    open.push(10, message, &Policy::default(), &stats, sums);
+    open
+}
+
 #[test]
 fn a_row_as_large_as_any_message_of_kafka_is_stored_if_it_can_be() {
     let text = b"/abcdefgh/ijkl?mno=pqrst&uvw=xyz".repeat(500_000);
     // The largest message by Kafka's default bound; and near the largest row, at best and at worst.
     for url in [noise(1_048_300), text, noise(16_700_000)] {
         let message = with_url(url);
-        let mut open = open();
-        open.push(
-            10,
-            &message,
-            &Policy::default(),
-            &Stats::default(),
-            &mut Sums::default(),
-        );
+        let mut open = with(&message);
         assert!(open.is_full());
         let block = open.take().unwrap();
         assert_eq!((block.rows, block.first, block.next), (1, 10, 11));
@@ -63,14 +64,7 @@ fn a_row_as_large_as_any_message_of_kafka_is_stored_if_it_can_be() {
 #[test]
 fn a_row_that_is_too_large_is_quarantined_with_its_size_and_no_byte() {
     let message = with_url(b"/abcdefg".repeat((16 << 20) / 8));
-    let mut open = open();
-    open.push(
-        10,
-        &message,
-        &Policy::default(),
-        &Stats::default(),
-        &mut Sums::default(),
-    );
+    let mut open = with(&message);
     let block = open.take().unwrap();
     let [q] = &block.quarantined[..] else {
         panic!("{} rows", block.rows)

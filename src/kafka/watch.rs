@@ -274,11 +274,11 @@ impl Inner {
         let joined = self.seen.joined;
         self.fault.take_if(|noted| {
             let quiet = now.saturating_sub(noted.last_ms);
-            match joined {
-                _ if noted.reading || !is_up => false,
+            let is_quiet = match joined {
                 true => quiet >= OVER_AS_MEMBER_MS,
                 false => quiet >= OVER_MS && !noted.fault.reason.is_of_the_topic_or_group(),
-            }
+            };
+            is_up && !noted.reading && is_quiet
         });
     }
 

@@ -3,7 +3,7 @@
 use super::forecast::Forecast;
 use super::status::Status;
 use crate::flush::FlushStatus;
-use crate::queue::{BatchState, LaneState};
+use crate::queue::BatchState;
 use crate::runtime::logging;
 use crate::runtime::stats::{Stats, limit, set_counter};
 
@@ -48,7 +48,7 @@ fn queue(stats: &Stats, s: &Status) {
     limit(&gauges.quarantine_bytes, q.quarantine.bytes);
     set_counter(&gauges.quarantine_dropped, q.quarantine.dropped);
     let held = q.lanes.iter();
-    let held = held.filter(|l| matches!(l.state, LaneState::Held(_)));
+    let held = held.filter(|l| l.is_held());
     gauges.held_lanes.set(held.count() as i64);
     let rejected = q.batches.iter();
     let rejected = rejected.filter(|b| matches!(b.state, BatchState::Rejected { .. }));

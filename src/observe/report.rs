@@ -56,10 +56,12 @@ pub struct Report<'a> {
 }
 
 /// How a partition stood.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stood {
-    /// Where it was read to, and since when.
-    read: (Option<i64>, u64),
+    /// Where it was read to.
+    read: Option<i64>,
+    /// Since when, or when nothing waited last, Unix ms.
+    since_ms: u64,
     /// See [`crate::observe::status::Partition::visible_through_ms`]; once it is so, it stays so.
     visible_through_ms: Option<u64>,
 }
@@ -134,16 +136,17 @@ impl Report<'_> {
         stood.retain(|p, _| kafka.partitions.iter().any(|of| of.partition == *p));
         for of in &mut kafka.partitions {
             let waits = of.unread.is_some_and(|n| n > 0) && kafka.pause.is_none();
-            let Stood {
-                read,
-                visible_through_ms,
-            } = stood.entry(of.partition).or_default();
-            if !waits || read.0 != of.read || read.1 == 0 {
-                *read = (of.read, now);
+            let at = stood.entry(of.partition).or_insert(Stood {
+                read: of.read,
+                since_ms: now,
+                visible_through_ms: None,
+            });
+            if !waits || at.read != of.read {
+                (at.read, at.since_ms) = (of.read, now);
             }
-            of.still_since_ms = waits.then_some(read.1);
-            of.visible_through_ms = of.visible_through_ms.or(*visible_through_ms);
-            *visible_through_ms = of.visible_through_ms;
+            of.still_since_ms = waits.then_some(at.since_ms);
+            of.visible_through_ms = of.visible_through_ms.or(at.visible_through_ms);
+            at.visible_through_ms = of.visible_through_ms;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Batch, BatchState, Lane, LaneId, LaneState, QuarantineTotals, Queue, QueueError};
+use super::{Batch, BatchState, Lane, LaneId, QuarantineTotals, Queue, QueueError};
 
 /// What is queued, for people and metrics.
 #[derive(Clone, Debug, Serialize, serde::Deserialize, PartialEq, schemars::JsonSchema)]
@@ -59,10 +59,7 @@ impl Summary {
             .batches
             .iter()
             .filter(|b| matches!(b.state, BatchState::Rejected { .. }));
-        let held = self
-            .lanes
-            .iter()
-            .filter(|l| matches!(l.state, LaneState::Held(_)));
+        let held = self.lanes.iter().filter(|l| l.is_held());
         let aside = rejected
             .map(|b| (b.rows, b.bytes))
             .chain(held.map(|l| (l.rows, l.bytes)));
@@ -98,17 +95,24 @@ impl Queue {
         let mut oldest_ms = waiting.map(|b| b.oldest_ms).min();
         let mut waiting = Vec::new();
         for lane in lanes.iter().filter(|l| l.rows > 0) {
-            if let Some((header, _)) = self.block_at(lane.id, lane.sealed)? {
+            let head = |from| Ok::<_, QueueError>(self.block_at(lane.id, from)?.map(|(h, _)| h));
+            let unsealed = head(lane.sealed)?;
+            if let Some(header) = unsealed {
                 let ms = header.appended_ms;
                 oldest_ms = Some(oldest_ms.map_or(ms, |o: u64| o.min(ms)));
             }
-            let is_held = matches!(lane.state, LaneState::Held(_));
-            if !is_held
-                && let Some((header, _)) = self.block_at(lane.id, sent_up_to(&batches, lane))?
-            {
-                let (lane, kafka_ms) = (lane.id, header.kafka_ms);
-                waiting.push(Waiting { lane, kafka_ms });
+            if lane.is_held() {
+                continue;
             }
+            // Mostly no batch waits, and it is the same block.
+            let first = match sent_up_to(&batches, lane) {
+                from if from == lane.sealed => unsealed,
+                from => head(from)?,
+            };
+            waiting.extend(first.map(|header| Waiting {
+                lane: lane.id,
+                kafka_ms: header.kafka_ms,
+            }));
         }
         Ok(Summary {
             rows: lanes.iter().map(|l| l.rows).sum(),

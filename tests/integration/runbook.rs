@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::delivery::{Since, lost_before};
 use crate::situations::fires;
 use crate::support::fake_clickhouse::{Fault, Multiset};
-use crate::support::program::Setup;
+use crate::support::program::{Program, Setup};
 use crate::support::wait::PATIENCE;
 use crate::support::world::World;
 
@@ -248,16 +248,21 @@ fn access_refused() {
     w.finish(program);
 }
 
-#[test]
-fn data_refused() {
+/// 300 rows in a batch that ClickHouse refuses.
+fn refused() -> (World, Program, String) {
     let mut w = World::of(1);
-    let refused = Fault::ExceptionHeader {
+    w.kafka.produce(1, 300);
+    let program = w.run_when_read([Fault::ExceptionHeader {
         http: 500,
         code: 469,
-    };
-    let program = w.run_with([refused]);
-    w.kafka.produce(1, 300);
+    }]);
     let seq = first_batch(&w, |b| b["state"]["rejected"].is_object());
+    (w, program, seq)
+}
+
+#[test]
+fn data_refused() {
+    let (w, program, seq) = refused();
     let walk = Walk::of("AnonymizerDataRefused", &w.setup);
     let said = walk.types("batches list", &[]);
     assert!(said.contains("REJECTED (code 469)"), "{said}");
@@ -272,14 +277,7 @@ fn data_refused() {
 
 #[test]
 fn data_refused_and_given_up() {
-    let mut w = World::of(1);
-    let refused = Fault::ExceptionHeader {
-        http: 500,
-        code: 469,
-    };
-    let program = w.run_with([refused]);
-    w.kafka.produce(1, 300);
-    let seq = first_batch(&w, |b| b["state"]["rejected"].is_object());
+    let (mut w, program, seq) = refused();
     let walk = Walk::of("AnonymizerDataRefused", &w.setup);
     walk.types("batches drop", &[("17", &seq)]);
     let status = w.setup.wait_status(|s| s["queue"]["rows"] == 0);

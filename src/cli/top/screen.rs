@@ -11,7 +11,7 @@ use super::history::{REACH_MS, Way};
 use crate::observe::human::{self, bytes, count, of, since, time, until};
 use crate::observe::status::{Partition, Status};
 use crate::observe::verdict::Code;
-use crate::queue::{Batch, BatchState, Lane, LaneState};
+use crate::queue::{Batch, BatchState, Lane};
 use crate::runtime::clock::rfc3339;
 
 /// Columns that the names of the facts take.
@@ -207,7 +207,7 @@ fn failing(s: &Status, now: u64) -> Option<String> {
 }
 
 fn held(s: &Status) -> Option<String> {
-    let is_held = |l: &&Lane| matches!(l.state, LaneState::Held(_));
+    let is_held = |l: &&Lane| l.is_held();
     let rows: u64 = s.queue.lanes.iter().filter(is_held).map(|l| l.rows).sum();
     match (&s.flush.hold, rows) {
         (Some(why), _) => Some(why.clone()),

@@ -80,13 +80,12 @@ fn left(status: &Status) -> Markup {
                 }
                 _ => "their turn to be inserted".to_owned(),
             };
-            let is_held = matches!(lane.state, LaneState::Held(_));
             let cells = vec![
                 html! { (name) },
                 html! { (count(lane.rows)) },
                 html! { (state) },
             ];
-            (is_held, cells)
+            (lane.is_held(), cells)
         })
         .collect();
     if rows.is_empty() {

@@ -159,6 +159,7 @@ pub fn kafka(
     seen: &Seen,
     group: &BTreeMap<i32, i64>,
 ) -> Kafka {
+    let oldest = visible::oldest_waiting(queue, topic);
     let partitions: Vec<Partition> = held
         .iter()
         .map(|p| {
@@ -175,7 +176,7 @@ pub fn kafka(
                 in_clickhouse: newest.map(|l| delivered(queue, l)),
                 end,
                 unread,
-                visible_through_ms: visible::of_partition(queue, topic, *p, unread, seen),
+                visible_through_ms: visible::of_partition(oldest.get(p).copied(), *p, unread, seen),
                 without_leader: seen.without_leader.contains(p),
                 still_since_ms: None,
             }

@@ -1,37 +1,38 @@
 //! Until when all records can be seen: the low watermark of what is in ClickHouse, in Kafka's time.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Partition;
 use crate::kafka::Seen;
-use crate::queue::{Lane, Summary};
+use crate::queue::Summary;
 
 /// How old what librdkafka tells of a log's end may be when it tells it: its longest wait for records
 /// (`fetch.wait.max.ms`, 500), and as much again.
 const TOLD_LATE_MS: u64 = 1000;
 
-/// The oldest of the rows that wait in lanes for which `is_meant` holds: no row does, it is not known, or when
-/// Kafka got it, Unix ms.
-fn oldest_waiting(
-    queue: &Summary,
-    topic: &str,
-    is_meant: impl Fn(&Lane) -> bool,
-) -> Option<Option<u64>> {
-    let lane_of = |id| queue.lanes.iter().find(|l| l.id == id);
-    let waiting = queue.waiting.iter().filter(|w| {
-        lane_of(w.lane).is_some_and(|lane| lane.topic_name() == topic && is_meant(lane))
-    });
-    // `None` is the least: of rows of which one is not known, the oldest is not.
-    waiting.map(|w| w.kafka_ms).min()
+/// When Kafka got the oldest of the rows that wait, Unix ms, of each partition of which some do; `None` if it is not
+/// known of one of them.
+pub(super) fn oldest_waiting(queue: &Summary, topic: &str) -> BTreeMap<i32, Option<u64>> {
+    let of_topic = queue.lanes.iter().filter(|l| l.topic_name() == topic);
+    let partitions: BTreeMap<_, _> = of_topic.map(|l| (l.id, l.partition)).collect();
+    let mut oldest = BTreeMap::new();
+    for waiting in &queue.waiting {
+        if let Some(partition) = partitions.get(&waiting.lane) {
+            let of = oldest.entry(*partition).or_insert(waiting.kafka_ms);
+            // `None` is the least.
+            *of = waiting.kafka_ms.min(*of);
+        }
+    }
+    oldest
 }
 
-/// Of one partition; `None` if it is not known.
+/// Of one partition, whose [`oldest_waiting`] row is this; `None` if it is not known.
 pub(super) fn of_partition(
-    queue: &Summary,
-    topic: &str,
+    oldest: Option<Option<u64>>,
     partition: i32,
     unread: Option<u64>,
     seen: &Seen,
 ) -> Option<u64> {
-    let oldest = oldest_waiting(queue, topic, |lane| lane.partition == partition);
     let hears = seen.down.is_none()
         && seen.fault.is_none()
         && seen.outside.is_none()
@@ -52,10 +53,11 @@ pub(in crate::observe) fn of_all(
     topic: &str,
     partitions: &[Partition],
 ) -> Option<u64> {
-    let held = |p: i32| partitions.iter().any(|of| of.partition == p);
-    let left = oldest_waiting(queue, topic, |lane| !held(lane.partition));
+    let held: BTreeSet<i32> = partitions.iter().map(|of| of.partition).collect();
+    let left = oldest_waiting(queue, topic);
+    let left = left.into_iter().filter(|(p, _)| !held.contains(p));
     let all = partitions.iter().map(|p| p.visible_through_ms);
-    all.chain(left).min().flatten()
+    all.chain(left.map(|(_, ms)| ms)).min().flatten()
 }
 
 #[cfg(test)]
@@ -82,11 +84,16 @@ mod tests {
         }
     }
 
+    fn of_zero(f: &Fixture, unread: Option<u64>, seen: &Seen) -> Option<u64> {
+        let oldest = oldest_waiting(&f.q().summary().unwrap(), "t");
+        of_partition(oldest.get(&0).copied(), 0, unread, seen)
+    }
+
     #[test]
     fn a_row_that_waits_is_not_visible_and_a_partition_that_is_read_and_stored_is() {
         let f = Fixture::new();
         let lane = f.open(0);
-        let of = |unread| of_partition(&f.q().summary().unwrap(), "t", 0, unread, &seen());
+        let of = |unread| of_zero(&f, unread, &seen());
         assert_eq!(of(Some(0)), Some(NOW - 1000));
         assert_eq!(of(Some(3)), None, "not read, and nobody knows how old");
         assert_eq!(of(None), None);
@@ -112,8 +119,7 @@ mod tests {
     fn what_is_heard_no_more_says_nothing() {
         let f = Fixture::new();
         f.open(0);
-        let summary = f.q().summary().unwrap();
-        let of = |seen: &Seen| of_partition(&summary, "t", 0, Some(0), seen);
+        let of = |seen: &Seen| of_zero(&f, Some(0), seen);
         assert!(of(&seen()).is_some());
         let trouble = || Some(Trouble::new("x", ""));
         assert!(

@@ -12,27 +12,11 @@ impl Queue {
     /// # Errors
     /// [`CommandError::NoBatch`], [`CommandError::NotRejected`], or a failure of the queue.
     pub fn retry_batch(&self, seq: u64) -> Result<Batch, CommandError> {
-        self.check()?;
-        let batch = {
-            let mut state = self.state();
-            let Some(batch) = state.batches.get(&seq) else {
-                return Err(CommandError::NoBatch { seq });
-            };
-            if !batch.is_in_doubt() {
-                return Err(CommandError::NotRejected { seq });
-            }
-            let mut batch = batch.clone();
-            batch.state = BatchState::Sealed;
+        self.decide_batch(seq, CommandError::NotRejected { seq }, |batch| {
             batch.retried = true;
             // A person looked: it is sent once more without asking.
             (batch.doubt.vouched, batch.doubt.there) = (true, false);
-            let mut change = Change::default();
-            change.batch(&batch);
-            self.write(&mut state, change, "write to")?;
-            batch
-        };
-        self.sync()?;
-        Ok(batch)
+        })
     }
 
     /// A person saw that ClickHouse has the rows of a batch of which it cannot tell, or which it refused: it is
@@ -41,17 +25,29 @@ impl Queue {
     /// # Errors
     /// [`CommandError::NoBatch`], [`CommandError::NotInDoubt`], or a failure of the queue.
     pub fn call_stored(&self, seq: u64) -> Result<Batch, CommandError> {
+        self.decide_batch(seq, CommandError::NotInDoubt { seq }, |batch| {
+            batch.may_be_stored = true;
+            batch.doubt.there = true;
+        })
+    }
+
+    /// Seals a batch anew that waits for a person, or says `no` of one that does not.
+    fn decide_batch(
+        &self,
+        seq: u64,
+        no: CommandError,
+        decide: impl FnOnce(&mut Batch),
+    ) -> Result<Batch, CommandError> {
         self.check()?;
         let batch = {
             let mut state = self.state();
             let batch = state.batches.get(&seq);
             let mut batch = batch.ok_or(CommandError::NoBatch { seq })?.clone();
             if !batch.is_in_doubt() {
-                return Err(CommandError::NotInDoubt { seq });
+                return Err(no);
             }
             batch.state = BatchState::Sealed;
-            batch.may_be_stored = true;
-            batch.doubt.there = true;
+            decide(&mut batch);
             let mut change = Change::default();
             change.batch(&batch);
             self.write(&mut state, change, "write to")?;
