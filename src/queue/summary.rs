@@ -101,14 +101,13 @@ impl Queue {
                 let ms = header.appended_ms;
                 oldest_ms = Some(oldest_ms.map_or(ms, |o: u64| o.min(ms)));
             }
-            if lane.is_held() {
-                continue;
-            }
             // Mostly no batch waits, and it is the same block.
             let first = match sent_up_to(&batches, lane) {
                 from if from == lane.sealed => unsealed,
                 from => head(from)?,
             };
+            // A held tail waits for a person.
+            let first = first.filter(|h| !lane.is_held() || h.first < lane.eligible);
             waiting.extend(first.map(|header| Waiting {
                 lane: lane.id,
                 kafka_ms: header.kafka_ms,

@@ -115,6 +115,28 @@ mod tests {
         assert_eq!(of(Some(0)), Some(NOW - 1000));
     }
 
+    /// What waits for a person is the tail alone: the rows before it go out as all others.
+    #[test]
+    fn rows_before_a_held_tail_are_waited_for() {
+        let f = Fixture::new();
+        let lane = f.open(0);
+        f.q().append(lane, &at(5000)).unwrap();
+        f.q().sync().unwrap();
+        f.q().acknowledge(lane, 10).unwrap();
+        let tail = PackedBlock {
+            first: 10,
+            next: 20,
+            ..at(2000)
+        };
+        f.q().append(lane, &tail).unwrap();
+        f.q().hold_lane(lane, "why").unwrap();
+        assert_eq!(of_zero(&f, Some(0), &seen()), Some(NOW - 5000));
+        let batch = f.seal_all().unwrap();
+        assert_eq!(of_zero(&f, Some(0), &seen()), Some(NOW - 5000));
+        f.q().ack(&batch).unwrap();
+        assert_eq!(of_zero(&f, Some(0), &seen()), Some(NOW - 1000));
+    }
+
     #[test]
     fn what_is_heard_no_more_says_nothing() {
         let f = Fixture::new();
