@@ -12,7 +12,8 @@ BUDGET = pathlib.Path(__file__).with_name("budget.json")
 
 
 def stages(world):
-    """Of the release, or with `--dev` of what the tests are made of, which has a budget of its own."""
+    """Of the release, or with `--dev` of the tests' build, in which a step that is added shows as well and costs
+    no second build; its budget is its own."""
     if not shutil.which("valgrind"):
         subprocess.run(["apt-get", "install", "-y", "-qq", "valgrind"], check=True, stdout=subprocess.DEVNULL)
     program, counts = dev() if world.dev else world.own(), {}
