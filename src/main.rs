@@ -9,10 +9,11 @@ use anonymizer::cli::{
     produce, quarantine, reconcile, repair, replay, run, schema, status, tap, top, verify,
 };
 use anonymizer::pipeline;
+use anonymizer::runtime::core_dump;
 use anonymizer::runtime::logging::{self, Format};
 use anonymizer::settings::{self, Settings};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use log::Level;
+use log::{Level, warn};
 
 /// Takes HTTP log records from Kafka, masks client addresses, and inserts them into ClickHouse
 /// through a proxy that lets one request a minute pass. Nothing is lost, nothing stored twice.
@@ -96,6 +97,9 @@ fn main() -> ExitCode {
             &format!("anonymizer: cannot begin to log: {e}"),
         );
         return Exit::Failed.into();
+    }
+    if let Err(e) = core_dump::forbid() {
+        warn!("core dumps cannot be switched off: {e}; one would hold addresses that are not masked");
     }
     let exit = match dispatch(&cli, line) {
         Ok(()) => Exit::Good,

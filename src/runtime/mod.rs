@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod conditions;
+pub mod core_dump;
 pub mod http_client;
 pub mod logging;
 pub mod room;

@@ -1,10 +1,11 @@
 //! What does a second signal do, where the first one waits for something that does not come?
 
-use std::process::{Child, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 use crate::support::fake_clickhouse::Fault;
 use crate::support::kafka::TOPIC;
@@ -87,4 +88,42 @@ fn a_second_signal_ends_a_producer_that_waits_for_kafka() {
     // Records wait now that nobody takes.
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(interrupt(&mut produce), Some(130));
+}
+
+/// In memory an address is as it came. The control shows that a core would have been dumped here; the limit is then
+/// raised for the programs of other tests as well, as containers have it.
+#[test]
+fn a_crash_dumps_no_core() {
+    let limit = getrlimit(Resource::Core);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Core, most).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let mut control = Command::new("sh");
+    control.args(["-c", "kill -ABRT $$"]).current_dir(&place);
+    let control = control.status().unwrap();
+    assert_eq!(control.signal(), Some(Signal::ABORT.as_raw()));
+    if !control.core_dumped() {
+        println!("left out: no core is dumped on this machine");
+        return;
+    }
+    let mut w = World::new();
+    let mut program = w.setup.command("run");
+    program.current_dir(&place).stderr(Stdio::null());
+    let mut program = program.spawn().unwrap();
+    w.kafka.produce(1, 300);
+    w.setup.wait_status(|s| {
+        let partitions = s["kafka"]["partitions"].as_array();
+        let read = partitions
+            .into_iter()
+            .flatten()
+            .filter_map(|p| p["read"].as_u64());
+        read.sum::<u64>() == 300
+    });
+    kill_process(Pid::from_child(&program), Signal::ABORT).unwrap();
+    let ended = program.wait().unwrap();
+    assert_eq!(ended.signal(), Some(Signal::ABORT.as_raw()));
+    assert!(!ended.core_dumped());
 }
