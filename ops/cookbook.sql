@@ -130,3 +130,18 @@ FROM system.parts
 WHERE active AND database = currentDatabase() AND table LIKE 'http_log%'
 GROUP BY table
 ORDER BY sum(bytes_on_disk) DESC;
+
+-- 14. Who can still be told from others by what was asked for: the masked addresses of the last hour, by how many of
+-- them asked for the very same set of URLs. One that shares its set with no other is as good as named to whoever
+-- knows what somebody read. `mask_ipv4_bits` and `mask_url_query` make them fewer.
+SELECT multiIf(alike = 1, '1', alike < 5, '2 to 4', alike < 20, '5 to 19', '20 or more') AS with_the_same_urls,
+    sum(alike) AS addresses, round(sum(alike) / sum(sum(alike)) OVER (), 4) AS share
+FROM (
+    SELECT urls, count() AS alike
+    FROM (
+        SELECT remote_addr, sum(DISTINCT cityHash64(url)) AS urls
+        FROM http_log WHERE timestamp >= now() - 3600
+        GROUP BY remote_addr)
+    GROUP BY urls)
+GROUP BY with_the_same_urls
+ORDER BY min(alike);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anonymizer::cli::{
     adopt, batches, capacity, check, completions, config, exit::Exit, export, held, help, man,
-    produce, quarantine, reconcile, repair, replay, run, schema, status, tap, top, verify,
+    privacy, produce, quarantine, reconcile, repair, replay, run, schema, status, tap, top, verify,
 };
 use anonymizer::pipeline;
 use anonymizer::runtime::core_dump;
@@ -61,6 +61,9 @@ enum Command {
     /// List, show, export, retry or drop the messages that could not become rows
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
+    /// Look whether an address that goes through reaches a disk, a log or an answer
+    #[command(subcommand)]
+    Privacy(privacy::PrivacyCommand),
     /// Print the tables and views
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
@@ -99,7 +102,9 @@ fn main() -> ExitCode {
         return Exit::Failed.into();
     }
     if let Err(e) = core_dump::forbid() {
-        warn!("core dumps cannot be switched off: {e}; one would hold addresses that are not masked");
+        warn!(
+            "core dumps cannot be switched off: {e}; one would hold addresses that are not masked"
+        );
     }
     let exit = match dispatch(&cli, line) {
         Ok(()) => Exit::Good,
@@ -150,6 +155,7 @@ fn dispatch(cli: &Cli, line: clap::Command) -> anyhow::Result<()> {
         Command::Repair(args) => repair::run(args, &config),
         Command::Adopt(args) => adopt::run(args, &config),
         Command::Quarantine(command) => quarantine::run(command, &config),
+        Command::Privacy(command) => privacy::run(command, &config),
         Command::Schema(command) => schema::run(command, &config),
         Command::Produce(args) => produce::run(args, &config),
         Command::Config(_) | Command::Completions(_) | Command::Man(_) | Command::Help(_) => Ok(()),

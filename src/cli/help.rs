@@ -240,6 +240,22 @@ anonymizer replay --data-dir /var/lib/anonymizer --delivered --since 2h",
         example: "anonymizer quarantine drop 3 1048576 --yes --data-dir /var/lib/anonymizer",
     },
     Page {
+        command: "privacy",
+        uses: &[],
+        example: "anonymizer privacy audit --data-dir /var/lib/anonymizer",
+    },
+    Page {
+        command: "privacy audit",
+        uses: &[
+            DATA_DIR,
+            KAFKA,
+            &["http_listen", "http_certificate_file", "http_user"],
+        ],
+        example: "\
+anonymizer privacy audit --data-dir /var/lib/anonymizer \\
+    --also /var/log/journal",
+    },
+    Page {
         command: "schema",
         uses: &[],
         example: "anonymizer schema print --retention 30d",

@@ -33,6 +33,7 @@ pub mod held;
 pub mod help;
 pub mod json;
 pub mod man;
+pub mod privacy;
 pub mod produce;
 pub mod progress;
 pub mod quarantine;

@@ -231,42 +231,8 @@ fn produce(
     interval: Duration,
     stop: &AtomicBool,
 ) -> anyhow::Result<Summary> {
-    let mut client = rdkafka::ClientConfig::new();
-    // Ours first, so that kafka_properties can change them, by the names that those have; what the counts
-    // rest on comes last.
-    client
-        .set("queue.buffering.max.ms", "20")
-        .set("compression.codec", "lz4")
-        .set("message.timeout.ms", "60000");
-    let given = config.kafka_client()?;
-    for (name, value) in given.config_map() {
-        client.set(name, value);
-    }
-    // Without idempotence a retried request could store its records twice.
-    client
-        .set("enable.idempotence", "true")
-        .set("request.required.acks", "all");
-    let tokens = config.tokens().map(Tokens::new);
-    if let Some(tokens) = &tokens {
-        let asked = tokens.get(TOPIC_TIMEOUT);
-        asked.map_err(|fault| anyhow!("{fault}; {}", fault.reason.remedy()))?;
-    }
-    let needs_token = tokens.is_some();
-    let deliveries = Deliveries {
-        tokens,
-        ..Deliveries::default()
-    };
-    let producer: BaseProducer<Deliveries> = client
-        .create_with_context(deliveries)
-        .context("cannot make a Kafka producer of these kafka_properties")?;
-    if needs_token {
-        // librdkafka asks for it by an event.
-        producer.poll(Duration::from_millis(100));
-    }
+    let (producer, partitions) = connect(config, stop)?;
     let topic = &config.kafka_topic;
-    let partitions = partitions(&producer, topic, stop)
-        .with_context(|| format!("cannot reach topic {topic} at {}", config.kafka_brokers))?;
-
     let start_ms = match args.start_ms {
         Some(start_ms) => start_ms,
         None => u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?,
@@ -308,17 +274,95 @@ fn produce(
         }
     }
 
+    flush(&producer, summary.count)?;
+    Ok(summary)
+}
+
+/// A producer that stores nothing twice, and how many partitions the topic has.
+fn connect(config: &Config, stop: &AtomicBool) -> anyhow::Result<(BaseProducer<Deliveries>, u64)> {
+    let mut client = rdkafka::ClientConfig::new();
+    // Ours first, so that kafka_properties can change them, by the names that those have; what the counts
+    // rest on comes last.
+    client
+        .set("queue.buffering.max.ms", "20")
+        .set("compression.codec", "lz4")
+        .set("message.timeout.ms", "60000");
+    let given = config.kafka_client()?;
+    for (name, value) in given.config_map() {
+        client.set(name, value);
+    }
+    // Without idempotence a retried request could store its records twice.
+    client
+        .set("enable.idempotence", "true")
+        .set("request.required.acks", "all");
+    let tokens = config.tokens().map(Tokens::new);
+    if let Some(tokens) = &tokens {
+        let asked = tokens.get(TOPIC_TIMEOUT);
+        asked.map_err(|fault| anyhow!("{fault}; {}", fault.reason.remedy()))?;
+    }
+    let needs_token = tokens.is_some();
+    let deliveries = Deliveries {
+        tokens,
+        ..Deliveries::default()
+    };
+    let producer: BaseProducer<Deliveries> = client
+        .create_with_context(deliveries)
+        .context("cannot make a Kafka producer of these kafka_properties")?;
+    if needs_token {
+        // librdkafka asks for it by an event.
+        producer.poll(Duration::from_millis(100));
+    }
+    let topic = &config.kafka_topic;
+    let partitions = partitions(&producer, topic, stop)
+        .with_context(|| format!("cannot reach topic {topic} at {}", config.kafka_brokers))?;
+    Ok((producer, partitions))
+}
+
+/// Produces these messages to these partitions in turn; the offsets after what each had then.
+///
+/// # Errors
+/// Kafka or the topic cannot be reached, or a message was not taken.
+pub(super) fn messages(
+    config: &Config,
+    partitions: Vec<i32>,
+    messages: impl Iterator<Item = Vec<u8>>,
+) -> anyhow::Result<BTreeMap<i32, i64>> {
+    ensure!(
+        !partitions.is_empty(),
+        "there is no partition to produce to: `status` says why"
+    );
+    let (producer, _) = connect(config, &AtomicBool::new(false))?;
+    let topic = &config.kafka_topic;
+    let mut count = 0;
+    for (message, partition) in messages.zip(partitions.iter().cycle()) {
+        send(&producer, topic, *partition, &message)?;
+        count += 1;
+        producer.poll(Duration::ZERO);
+        producer.context().check()?;
+    }
+    flush(&producer, count)?;
+    let used = partitions.iter().take(usize::try_from(count)?);
+    used.map(|partition| {
+        let (_, end) = producer
+            .client()
+            .fetch_watermarks(topic, *partition, TOPIC_TIMEOUT)?;
+        Ok((*partition, end))
+    })
+    .collect()
+}
+
+/// Waits until Kafka has all of `sent`.
+fn flush(producer: &BaseProducer<Deliveries>, sent: u64) -> anyhow::Result<()> {
     producer
         .flush(FLUSH_TIMEOUT)
         .context("Kafka did not answer for the last records")?;
     producer.context().check()?;
     let delivered = producer.context().delivered.load(Ordering::Relaxed);
     ensure!(
-        delivered == summary.count,
-        "BUG: sent {} records, but Kafka answered for {delivered}",
-        summary.count
+        delivered == sent,
+        "BUG: sent {sent} records, but Kafka answered for {delivered}"
     );
-    Ok(summary)
+    Ok(())
 }
 
 /// When record `i` is due, counted from the start.

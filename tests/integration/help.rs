@@ -232,6 +232,15 @@ fn the_help_of_a_command_shows_the_settings_that_its_source_reads_and_no_other()
             let status = fs::read_to_string("src/cli/status.rs").unwrap();
             source = status.replace("config.consumer_options(", "");
         }
+        if *command == "privacy" {
+            // It produces.
+            source.insert_str(
+                0,
+                &fs::read_to_string("src/cli/produce.rs")
+                    .unwrap()
+                    .replace("#[cfg(test)]", ""),
+            );
+        }
         let source = source.split("#[cfg(test)]").next().unwrap();
         // What has commands below it reads nothing by itself.
         if help.contains("\nCommands:\n") || ["run", "check", "config"].contains(&&**command) {

@@ -162,3 +162,36 @@ fn what_is_cut_is_in_no_row_no_file_and_no_answer() {
     };
     assert!(of("kept") && of("batches") && of("file") && of("rows"));
 }
+
+#[test]
+fn an_audit_sends_addresses_through_and_finds_none_that_is_not_masked() {
+    let mut w = World::of(2);
+    let nobody = w.call(&["privacy", "audit"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&nobody.stderr).into_owned();
+    assert!(words.contains("no instance runs"), "{words}");
+
+    let program = w.setup.run();
+    w.stores(1, 200);
+    // It may be asked only once that it reads is known.
+    w.setup.wait_status(|s| {
+        s["kafka"]["partitions"]
+            .as_array()
+            .is_some_and(|p| p.len() == 2)
+    });
+    let out = w.call(&["privacy", "audit", "--canaries", "400", "--json"]);
+    let words = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(0), "{words}");
+    let audit: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(audit["plain"], json!([]), "{audit}");
+    assert_eq!(audit["answers"], json!([]), "{audit}");
+    assert_eq!(audit["core_dumps"], false, "{audit}");
+    // It sees what is compressed: all rows are there, masked.
+    assert!(audit["masked"].as_u64() >= Some(400), "{audit}");
+    assert!(audit["frames"].as_u64() >= Some(2), "{audit}");
+
+    // Of what is not ours it tells as well.
+    let missing = w.call(&["privacy", "audit", "--also", "/not/there"]);
+    assert_eq!(missing.status.code(), Some(2));
+    drop(program);
+}
