@@ -203,6 +203,11 @@ fn a_data_dir_on_fuse_goes_on_when_mounted_anew() {
 }
 
 #[test]
+fn a_data_dir_in_memory_goes_on_when_mounted_anew() {
+    goes_on_when_mounted_anew(Mounted::tmpfs);
+}
+
+#[test]
 fn the_one_that_a_person_declares_goes_on() {
     let mut w = World::of(1);
     w.kafka.produce(1, 300);

@@ -1,6 +1,6 @@
 //! Kinds of file systems below a data dir whose files may get other inode numbers when they are mounted anew: a
-//! container's layers (overlayfs) and one in user space (FUSE, by bindfs, which `ops/test` installs). Only root may
-//! mount them.
+//! container's layers (overlayfs) and one in user space (FUSE, by bindfs, which `ops/test` installs); and memory
+//! (tmpfs, as of an `emptyDir` that is asked for there). Only root may mount them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 pub struct Mounted {
     at: PathBuf,
     how: Vec<String>,
+    /// What it shows, unmounted after it.
+    _shows: Option<Box<Mounted>>,
 }
 
 impl Mounted {
@@ -36,12 +38,25 @@ impl Mounted {
         Mounted::by(base, &["bindfs", "--resolve-symlinks", &below])
     }
 
+    /// Memory, which outlives the mount of the data dir as that of a pod outlives its containers.
+    pub fn tmpfs(base: &Path) -> Option<Mounted> {
+        let memory = Mounted::by(&base.join("memory"), &["mount", "-t", "tmpfs", "tmpfs"])?;
+        let shown = memory.at.display().to_string();
+        let mut mounted = Mounted::by(base, &["mount", "--bind", &shown])?;
+        mounted._shows = Some(Box::new(memory));
+        Some(mounted)
+    }
+
     fn by(base: &Path, how: &[&str]) -> Option<Mounted> {
         let at = base.join("mounted");
         fs::create_dir_all(&at).unwrap();
         let how: Vec<String> = how.iter().map(|&word| word.to_owned()).collect();
         if run(&how, &at) {
-            return Some(Mounted { at, how });
+            return Some(Mounted {
+                at,
+                how,
+                _shows: None,
+            });
         }
         println!("left out: no {} here", how[0]);
         None
