@@ -1,6 +1,6 @@
 //! `anonymizer check`: would `run` work? Changes no record, and asks ClickHouse only if told to.
 
-mod beside;
+pub(super) mod beside;
 
 use std::io::ErrorKind;
 use std::path::Path;

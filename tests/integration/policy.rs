@@ -5,6 +5,7 @@ use anonymizer::privacy::policy::{Ipv4Bits, Ipv6Bits, Query};
 use anonymizer::record::synth::Synth;
 use serde_json::{Value, json};
 
+use crate::support::stack::free_port;
 use crate::support::world::World;
 
 /// Bits, without the times.
@@ -165,33 +166,64 @@ fn what_is_cut_is_in_no_row_no_file_and_no_answer() {
 
 #[test]
 fn an_audit_sends_addresses_through_and_finds_none_that_is_not_masked() {
-    let mut w = World::of(2);
-    let nobody = w.call(&["privacy", "audit"]);
-    assert_eq!(nobody.status.code(), Some(1));
-    let words = String::from_utf8_lossy(&nobody.stderr).into_owned();
-    assert!(words.contains("no instance runs"), "{words}");
+    let port = free_port();
+    let mut w = World::of(2).with("--http-listen", &format!("127.0.0.1:{port}"));
+    let ends = |w: &World, words: &[&str], code: i32, says: &str| {
+        let out = w.call(&[&["privacy", "audit", "--canaries", "400"], words].concat());
+        let words = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(code), "{words}");
+        assert!(words.contains(says), "{words}");
+        out.stdout
+    };
+    ends(&w, &[], 1, "no instance runs");
 
     let program = w.setup.run();
     w.stores(1, 200);
-    // It may be asked only once that it reads is known.
+    // It produces to the partitions that are read.
     w.setup.wait_status(|s| {
         s["kafka"]["partitions"]
             .as_array()
             .is_some_and(|p| p.len() == 2)
     });
-    let out = w.call(&["privacy", "audit", "--canaries", "400", "--json"]);
-    let words = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(0), "{words}");
-    let audit: Value = serde_json::from_slice(&out.stdout).unwrap();
-    assert_eq!(audit["plain"], json!([]), "{audit}");
-    assert_eq!(audit["answers"], json!([]), "{audit}");
+    ends(&w, &["--also", "/not/there"], 2, "/not/there is not there");
+    ends(&w, &["--kafka-topic", "other"], 1, "another kafka_topic");
+
+    let out = ends(&w, &["--json"], 0, "");
+    let audit: Value = serde_json::from_slice(&out).unwrap();
+    for name in ["plain", "answers", "left_out"] {
+        assert_eq!(audit[name], json!([]), "{audit}");
+    }
     assert_eq!(audit["core_dumps"], false, "{audit}");
-    // It sees what is compressed: all rows are there, masked.
+    // It sees what is compressed: all rows were there, masked.
     assert!(audit["masked"].as_u64() >= Some(400), "{audit}");
     assert!(audit["frames"].as_u64() >= Some(2), "{audit}");
+    drop(program);
+}
 
-    // Of what is not ours it tells as well.
-    let missing = w.call(&["privacy", "audit", "--also", "/not/there"]);
-    assert_eq!(missing.status.code(), Some(2));
+/// A setting that is lost is a leak of bits, in what is stored and in what was masked by more.
+#[test]
+fn an_audit_judges_by_what_the_instance_masks() {
+    let mut w = World::of(1)
+        .with("--mask-ipv4-bits", "24")
+        .with("--mask-ipv6-bits", "128");
+    w.kafka.policy = Policy {
+        ipv4_bits: Ipv4Bits::new(24).unwrap(),
+        ipv6_bits: Ipv6Bits::new(128).unwrap(),
+        ..Policy::default()
+    };
+    let program = w.setup.run();
+    w.stores(1, 100);
+    let out = w.call(&[
+        "privacy",
+        "audit",
+        "--canaries",
+        "40",
+        "--no-pages",
+        "--json",
+    ]);
+    let audit: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(audit["plain"], json!([]), "{audit}");
+    // `250.X` is too little to be told from other rows.
+    assert_eq!(out.status.code(), Some(0), "{audit}");
     drop(program);
 }

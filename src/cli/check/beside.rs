@@ -22,18 +22,18 @@ type Settings = [(String, String, String)];
 
 /// A setting of which the live instance has another value.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Difference {
-    name: String,
+pub(in crate::cli) struct Difference {
+    pub(in crate::cli) name: String,
     live: String,
     given: String,
 }
 
 /// The live instance's settings.
-pub(super) struct Live(Vec<(String, String, String)>);
+pub(in crate::cli) struct Live(Vec<(String, String, String)>);
 
 impl Live {
     /// Asks for them. `None` if it has ended since.
-    pub(super) fn ask(config: &Config) -> anyhow::Result<Option<Live>> {
+    pub(in crate::cli) fn ask(config: &Config) -> anyhow::Result<Option<Live>> {
         let told = control::ask(&config.data_dir, &Request::Settings)?;
         Ok(told.map(serde_json::from_value).transpose()?.map(Live))
     }
@@ -44,7 +44,7 @@ impl Live {
     }
 
     /// Where the given ones are others.
-    pub(super) fn differ(&self, given: &Settings) -> Vec<Difference> {
+    pub(in crate::cli) fn differ(&self, given: &Settings) -> Vec<Difference> {
         let mut names: Vec<&String> = self.0.iter().chain(given).map(|(name, ..)| name).collect();
         names.retain(|name| !OF_THE_COMMAND.contains(&name.as_str()));
         let mut seen = BTreeSet::new();

@@ -13,14 +13,15 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cli::check::beside::Live;
 use crate::cli::exit::Ended;
 use crate::cli::json;
 use crate::cli::privacy::canary::Canaries;
 use crate::cli::privacy::search::{Searched, search};
 use crate::cli::produce;
 use crate::observe::control::{self, Request};
-use crate::observe::human::bytes;
-use crate::queue::LOCK_FILE;
+use crate::observe::human::{bytes, of};
+use crate::queue::{LOCK_FILE, PolicySince};
 use crate::runtime::http_client;
 use crate::runtime::span;
 use crate::settings::Config;
@@ -28,7 +29,7 @@ use crate::settings::Config;
 /// What can be asked about privacy.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum PrivacyCommand {
-    /// Send addresses that nobody has through, and look for them in all that is left behind
+    /// Send reserved addresses through, and look for them in all that is left behind
     Audit(AuditArgs),
 }
 
@@ -41,9 +42,12 @@ pub struct AuditArgs {
     /// Look through these files and directories, too: logs, a backup, a core dump
     #[arg(long, value_name = "PATH")]
     pub also: Vec<PathBuf>,
-    /// How long the instance may take to read them
-    #[arg(long, value_name = "SPAN", default_value = "2m", value_parser = span::parse)]
+    /// How long the instance may take to read them, and then to send them
+    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = span::parse)]
     pub wait: Duration,
+    /// Do not ask the pages: they want a password or a certificate, or another proxy stands before them
+    #[arg(long)]
+    pub no_pages: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -58,6 +62,9 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The paths of `http_listen`.
 const PAGES: [&str; 4] = ["/", "/metrics", "/api/v1/status", "/readyz"];
 
+/// Settings that say where records go and come from; the live instance's must be the same.
+const SHARED: [&str; 3] = ["kafka_brokers", "kafka_topic", "http_listen"];
+
 /// What was done and found.
 #[derive(Debug, Serialize)]
 struct Audit {
@@ -67,59 +74,125 @@ struct Audit {
     searched: Searched,
     /// Answers with an address that is not masked.
     answers: Vec<String>,
-    /// What was not looked at, and why.
-    left_out: Vec<String>,
-    /// Whether the kernel would write the memory of the instance, where addresses are plain, to a file.
+    /// Whether the kernel would write the memory of the instance, where addresses are plain, to a file or hand it on.
     core_dumps: bool,
 }
 
 /// Carries it out.
 ///
 /// # Errors
-/// No instance runs here, Kafka does not take the records, they are not read in time, or an address was found.
+/// No instance runs here, it has other settings, Kafka does not take the records, they are not read in time, an
+/// address was found, or something could not be looked at.
 pub fn run(command: &PrivacyCommand, config: &Config) -> anyhow::Result<()> {
     let PrivacyCommand::Audit(args) = command;
-    let status = status(config)?;
-    let partitions = partitions(&status)
-        .map(|(partition, _)| partition)
-        .collect();
-    let canaries = Canaries::new()?;
+    for path in &args.also {
+        ensure!(
+            path.exists(),
+            Ended::usage(format!("--also: {} is not there", path.display()))
+        );
+    }
+    let before = status(config)?;
+    ensure_same_settings(config)?;
+    let policy = before["privacy"].as_array().and_then(|all| all.last());
+    let policy = policy.context("the instance does not tell what it masks")?;
+    let policy: PolicySince = serde_json::from_value(policy.clone())?;
+    let canaries = Canaries::new(&policy.policy)?;
     let messages = canaries.records(args.canaries as usize).map(|record| {
         let mut message = Vec::new();
         record.encode_into(&mut message);
         message
     });
-    let ends = produce::messages(config, partitions, messages)?;
-    let status = wait_until_read(config, &ends, args.wait)?;
+    let read = partitions(&before, "read").map(|(partition, _)| partition);
+    let ends = produce::messages(config, read.collect(), messages)?;
 
     let mut audit = Audit {
         canaries: args.canaries,
         networks: canaries.networks(),
         searched: Searched::default(),
         answers: Vec::new(),
-        left_out: Vec::new(),
-        core_dumps: core_dumps(&config.data_dir)?,
+        core_dumps: false,
     };
-    for path in std::iter::once(&config.data_dir).chain(&args.also) {
-        ensure!(
-            path.exists(),
-            Ended::usage(format!("{} is not there", path.display()))
+    let Some(mut status) = wait_until(config, "read", &ends, args.wait)? else {
+        bail!(
+            "the records were not read within {:?}: `status` says why; --wait waits longer",
+            args.wait
         );
-        search(path, &canaries, &mut audit.searched)
-            .with_context(|| format!("cannot look through {}", path.display()))?;
+    };
+    // Before they go, and what their going leaves behind.
+    audit.look(config, args, &canaries, &status);
+    match wait_until(config, "in_clickhouse", &ends, args.wait)? {
+        Some(stored) => status = stored,
+        None => {
+            let words = format!(
+                "what sending them leaves behind: they were not in ClickHouse within {:?}",
+                args.wait
+            );
+            audit.searched.left_out.push(words);
+        }
     }
-    let mut answers = vec![("status".to_owned(), status.to_string())];
-    match pages(config) {
-        Ok(pages) => answers.extend(pages),
-        Err(why) => audit.left_out.push(why),
+    audit.look(config, args, &canaries, &status);
+    match core_dumps(&config.data_dir) {
+        Ok(dumps) => audit.core_dumps = dumps,
+        Err(e) => audit
+            .searched
+            .left_out
+            .push(format!("the limit of core dumps: {e:#}")),
     }
-    let told = |(_, text): &(String, String)| canaries.look(text.as_bytes(), text.len()).plain > 0;
-    audit.answers = answers
-        .into_iter()
-        .filter(told)
-        .map(|(name, _)| name)
-        .collect();
+    if audit.searched.masked == 0 && canaries.show_when_masked() {
+        let words =
+            "none was seen masked either, so the search proves nothing: try again".to_owned();
+        audit.searched.left_out.push(words);
+    }
     report(&audit, args.json)
+}
+
+impl Audit {
+    fn look(&mut self, config: &Config, args: &AuditArgs, canaries: &Canaries, status: &Value) {
+        for path in std::iter::once(&config.data_dir).chain(&args.also) {
+            search(path, canaries, &mut self.searched);
+        }
+        let mut answers = vec![("status".to_owned(), Ok(status.to_string()))];
+        if !args.no_pages {
+            answers.extend(pages(config));
+        }
+        for (name, answer) in answers {
+            match answer {
+                Ok(text) if canaries.look(text.as_bytes(), text.len()).plain > 0 => {
+                    self.answers.push(name)
+                }
+                Ok(_) => {}
+                Err(why) => self
+                    .searched
+                    .left_out
+                    .push(format!("{name}: {why}; --no-pages does without")),
+            }
+        }
+        // Both looks may have found the same.
+        for list in [&mut self.answers, &mut self.searched.left_out] {
+            list.sort();
+            list.dedup();
+        }
+        self.searched.plain.sort();
+        self.searched.plain.dedup_by(|a, b| a.0 == b.0);
+    }
+}
+
+/// # Errors
+/// If the records would go where the instance does not read.
+fn ensure_same_settings(config: &Config) -> anyhow::Result<()> {
+    let live = Live::ask(config)?.context("the instance stopped; try again")?;
+    let differ = live.differ(&config.describe());
+    let differ: Vec<String> = differ
+        .into_iter()
+        .map(|d| d.name)
+        .filter(|name| SHARED.contains(&&**name))
+        .collect();
+    ensure!(
+        differ.is_empty(),
+        "the live instance has another {}: give this command the same settings",
+        differ.join(", ")
+    );
+    Ok(())
 }
 
 fn status(config: &Config) -> anyhow::Result<Value> {
@@ -131,38 +204,39 @@ fn status(config: &Config) -> anyhow::Result<Value> {
     })
 }
 
-/// The partitions that the instance reads, and how far each is synced.
-fn partitions(status: &Value) -> impl Iterator<Item = (i32, i64)> {
+/// The partitions that the instance reads, and how far each is in this: `read`, which is also synced, or
+/// `in_clickhouse`.
+fn partitions(status: &Value, how_far: &str) -> impl Iterator<Item = (i32, i64)> {
     let all = status["kafka"]["partitions"]
         .as_array()
         .into_iter()
         .flatten();
-    all.filter_map(|p| {
+    all.filter_map(move |p| {
         let number = i32::try_from(p["partition"].as_i64()?).ok()?;
-        Some((number, p["read"].as_i64().unwrap_or(-1)))
+        Some((number, p[how_far].as_i64().unwrap_or(-1)))
     })
 }
 
-fn wait_until_read(
+/// The status when all partitions are that far; `None` if they are not in time.
+fn wait_until(
     config: &Config,
+    how_far: &str,
     ends: &BTreeMap<i32, i64>,
     patience: Duration,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<Option<Value>> {
     let deadline = Instant::now() + patience;
     loop {
         let status = status(config)?;
-        let read: BTreeMap<_, _> = partitions(&status).collect();
-        let late = ends
+        let are: BTreeMap<_, _> = partitions(&status, how_far).collect();
+        if ends
             .iter()
-            .find(|(p, end)| read.get(p).is_none_or(|read| read < end));
-        let Some((partition, end)) = late else {
-            return Ok(status);
-        };
-        ensure!(
-            Instant::now() < deadline,
-            "partition {partition} was not read up to offset {end} within {patience:?}: `status` says why; --wait \
-             waits longer"
-        );
+            .all(|(p, end)| are.get(p).is_some_and(|is| is >= end))
+        {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
         thread::sleep(LOOK_EVERY);
     }
 }
@@ -171,39 +245,52 @@ fn wait_until_read(
 fn core_dumps(data_dir: &Path) -> anyhow::Result<bool> {
     let pid =
         fs::read_to_string(data_dir.join(LOCK_FILE)).context("cannot read who holds the lock")?;
-    let limits = PathBuf::from("/proc").join(pid.trim()).join("limits");
-    let text =
-        fs::read_to_string(&limits).with_context(|| format!("cannot read {}", limits.display()))?;
-    let line = text
+    let process = PathBuf::from("/proc").join(pid.trim());
+    let read = |path: PathBuf| {
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let name = read(process.join("comm"))?;
+    // A number of another container's.
+    ensure!(
+        name.trim() == "anonymizer",
+        "process {} is {}, not the instance",
+        pid.trim(),
+        name.trim()
+    );
+    let limits = read(process.join("limits"))?;
+    let line = limits
         .lines()
         .find_map(|line| line.strip_prefix("Max core file size"));
     let most = line.and_then(|line| line.split_whitespace().nth(1));
-    // One byte is too little for a file, and keeps it from a program of core_pattern.
-    Ok(!matches!(most, Some("0" | "1")))
+    // One byte is too little for a file, and keeps it from a program of core_pattern as well, which none does not.
+    let handed_on = read(PathBuf::from("/proc/sys/kernel/core_pattern"))?.starts_with(['|', '@']);
+    Ok(match most {
+        Some("1") => false,
+        Some("0") => handed_on,
+        _ => true,
+    })
 }
 
-/// What `http_listen` answers, or why it was not asked.
-fn pages(config: &Config) -> Result<Vec<(String, String)>, String> {
+/// What each page answers, or why it does not.
+fn pages(config: &Config) -> Vec<(String, Result<String, String>)> {
     let listen = config.http_listen;
-    if config.http_certificate_file.is_some() || config.http_user.is_some() || listen.port() == 0 {
-        return Err(format!(
-            "the pages of {listen}: they want a password or a certificate, or have no fixed port"
-        ));
-    }
     let agent = http_client::for_one_request()
         .timeout_global(Some(PAGE_TIMEOUT))
         .build()
         .new_agent();
-    let mut answers = Vec::new();
-    for path in PAGES {
-        let url = format!("http://{listen}{path}");
-        let answer = agent
-            .get(&url)
-            .call()
-            .and_then(|mut a| a.body_mut().read_to_string());
-        answers.push((path.to_owned(), answer.map_err(|e| format!("{url}: {e}"))?));
-    }
-    Ok(answers)
+    let ask = |path: &&str| {
+        if config.http_certificate_file.is_some() || config.http_user.is_some() {
+            return Err("it wants a password or a certificate".to_owned());
+        }
+        let answer = agent.get(format!("http://{listen}{path}")).call();
+        answer
+            .and_then(|mut a| a.body_mut().read_to_string())
+            .map_err(|e| e.to_string())
+    };
+    PAGES
+        .iter()
+        .map(|path| ((*path).to_owned(), ask(path)))
+        .collect()
 }
 
 fn report(audit: &Audit, json: bool) -> anyhow::Result<()> {
@@ -212,33 +299,42 @@ fn report(audit: &Audit, json: bool) -> anyhow::Result<()> {
         json::print(audit)?;
     } else {
         say!(
-            "sent      {} records from {}",
-            audit.canaries,
+            "sent      {} from {}",
+            of(audit.canaries.into(), "record"),
             audit.networks
         );
         say!(
-            "searched  {} files, {}, and in them {} compressed frames",
-            searched.files,
+            "searched  {}, {}, with {} in them, twice",
+            of(searched.files, "file"),
             bytes(searched.bytes),
-            searched.frames
+            of(searched.frames, "compressed frame")
         );
-        say!("masked    {} seen", searched.masked);
+        say!("masked    seen {} times", searched.masked);
         for (path, count) in &searched.plain {
-            say!("PLAIN     {} in {}", count, path.display());
+            say!("PLAIN     {count} in {}", path.display());
         }
         for answer in &audit.answers {
-            say!("PLAIN     in the answer {answer}");
-        }
-        for what in &audit.left_out {
-            say!("left out  {what}");
+            say!("PLAIN     in the answer of {answer}");
         }
         if audit.core_dumps {
-            say!("CORE      the instance may dump its memory, in which addresses are plain");
+            say!("CORE      the instance's memory, in which addresses are plain, may be dumped");
+        }
+        for what in &searched.left_out {
+            say!("left out  {what}");
         }
     }
-    let bad = searched.plain.len() + audit.answers.len() + usize::from(audit.core_dumps);
-    match bad {
-        0 => Ok(()),
-        n => bail!(Ended::found_bad(format!("{n} places may show an address"))),
-    }
+    let found = of((searched.plain.len() + audit.answers.len()) as u64, "place");
+    ensure!(
+        searched.plain.is_empty() && audit.answers.is_empty(),
+        Ended::found_bad(format!("{found} with an address that is not masked"))
+    );
+    ensure!(
+        !audit.core_dumps,
+        Ended::found_bad("a core dump would show addresses that are not masked")
+    );
+    ensure!(
+        searched.left_out.is_empty(),
+        "nothing bad was found, but not everything could be looked at"
+    );
+    Ok(())
 }

@@ -1,7 +1,9 @@
 //! Every byte below a path, and what is compressed in it.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use memchr::memmem::Finder;
@@ -14,9 +16,6 @@ const PIECE: usize = 1 << 20;
 
 /// How a frame of zstd begins (RFC 8878, 3.1.1): the rows of the queue, a sealed batch, a rotated log.
 const FRAME: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-
-/// What a frame may hold at the most. The program's own hold far less; others are cut there.
-const MOST_IN_FRAME: u64 = 1 << 30;
 
 /// What was looked through.
 #[derive(Debug, Default, Serialize)]
@@ -31,97 +30,108 @@ pub struct Searched {
     pub masked: u64,
     /// Files with an address that is not masked, and how many.
     pub plain: Vec<(PathBuf, u64)>,
+    /// What could not be looked through, and why.
+    pub left_out: Vec<String>,
 }
 
-/// Looks through the files below `path`, or that file. What goes away meanwhile is passed over; links are not followed.
-///
-/// # Errors
-/// If something there cannot be read.
-pub fn search(path: &Path, canaries: &Canaries, found: &mut Searched) -> io::Result<()> {
-    let about = match fs::symlink_metadata(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        about => about?,
-    };
-    if about.is_dir() {
-        for entry in fs::read_dir(path)? {
-            search(&entry?.path(), canaries, found)?;
-        }
-    } else if about.is_file() {
-        let seen = file(path, canaries, found)?;
-        found.files += 1;
-        found.masked += seen.masked;
-        if seen.plain > 0 {
-            found.plain.push((path.to_owned(), seen.plain));
-        }
-    }
-    Ok(())
-}
-
-fn file(path: &Path, canaries: &Canaries, found: &mut Searched) -> io::Result<Seen> {
-    let mut opened = File::open(path)?;
-    let mut frames = Vec::new();
-    let mut seen = read(
-        &mut opened,
+/// Looks through the files below `path`, or that file; links are followed. What goes away meanwhile is passed over.
+pub fn search(path: &Path, canaries: &Canaries, found: &mut Searched) {
+    Search {
         canaries,
-        |at| frames.push(at),
-        &mut found.bytes,
-    )?;
-    found.frames += frames.len() as u64;
-    for at in frames {
-        opened.seek(SeekFrom::Start(at))?;
-        let mut frame = zstd::Decoder::new(BufReader::new(&opened))?
-            .single_frame()
-            .take(MOST_IN_FRAME);
-        seen += read_frame(&mut frame, canaries);
+        found,
+        been: HashSet::new(),
     }
-    Ok(seen)
+    .below(path);
 }
 
-/// Up to where it is none: four bytes may look like a beginning, and the rest of a frame may be overwritten.
-fn read_frame(frame: &mut impl Read, canaries: &Canaries) -> Seen {
-    let mut content = Vec::new();
-    // What was read before an error is looked through all the same.
-    let _ = frame.read_to_end(&mut content);
-    canaries.look(&content, content.len())
+struct Search<'a> {
+    canaries: &'a Canaries,
+    found: &'a mut Searched,
+    /// Device and inode: a link may lead round.
+    been: HashSet<(u64, u64)>,
 }
 
-/// Looks through all of `from`, and tells where a frame begins.
+impl Search<'_> {
+    fn below(&mut self, path: &Path) {
+        match self.look(path) {
+            Ok(()) => {}
+            // Also a link that leads nowhere.
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => self.found.left_out.push(format!("{}: {e}", path.display())),
+        }
+    }
+
+    fn look(&mut self, path: &Path) -> io::Result<()> {
+        let about = fs::metadata(path)?;
+        if !self.been.insert((about.dev(), about.ino())) {
+            return Ok(());
+        }
+        if about.is_dir() {
+            for entry in fs::read_dir(path)? {
+                self.below(&entry?.path());
+            }
+        } else if about.is_file() {
+            let seen = self.file(path)?;
+            self.found.files += 1;
+            self.found.masked += seen.masked;
+            if seen.plain > 0 {
+                self.found.plain.push((path.to_owned(), seen.plain));
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path) -> io::Result<Seen> {
+        let mut opened = File::open(path)?;
+        let (mut frames, mut seen) = (Vec::new(), Seen::default());
+        let whole = read(&mut opened, self.canaries, &mut seen, |at| frames.push(at));
+        self.found.bytes += whole?;
+        for at in frames {
+            opened.seek(SeekFrom::Start(at))?;
+            let mut frame = zstd::Decoder::new(BufReader::new(&opened))?.single_frame();
+            // Up to an error: four bytes may look like a beginning, and the rest of one may be overwritten.
+            let _ = read(&mut frame, self.canaries, &mut seen, |_| {});
+            self.found.frames += 1;
+        }
+        Ok(seen)
+    }
+}
+
+/// Looks through all of `from`, also where it ends with an error, and tells where a frame begins. The bytes.
 fn read(
     from: &mut impl Read,
     canaries: &Canaries,
+    seen: &mut Seen,
     mut frame: impl FnMut(u64),
-    bytes: &mut u64,
-) -> io::Result<Seen> {
+) -> io::Result<u64> {
     let finder = Finder::new(&FRAME);
-    let (mut seen, mut piece, mut begins) =
-        (Seen::default(), Vec::with_capacity(PIECE + LONGEST), 0);
+    let (mut piece, mut begins) = (Vec::new(), 0);
     loop {
-        let read = from.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
-        *bytes += read as u64;
-        let own = if read == 0 {
-            piece.len()
-        } else {
-            piece.len().saturating_sub(LONGEST)
+        let read = from.by_ref().take(PIECE as u64).read_to_end(&mut piece);
+        let own = match read {
+            Ok(1..) => piece.len().saturating_sub(LONGEST),
+            Ok(0) | Err(_) => piece.len(),
         };
-        seen += canaries.look(&piece, own);
+        *seen += canaries.look(&piece, own);
         let starts = finder.find_iter(&piece).filter(|at| *at < own);
         starts.for_each(|at| frame(begins + at as u64));
-        if read == 0 {
-            return Ok(seen);
-        }
         piece.drain(..own);
         begins += own as u64;
+        if read? == 0 {
+            return Ok(begins);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::Policy;
 
     /// At every place around the border of two pieces, plain and where no byte of it shows what it says.
     #[test]
     fn an_address_is_found_wherever_it_lies() {
-        let canaries = Canaries::new().unwrap();
+        let canaries = Canaries::new(&Policy::default()).unwrap();
         let address = canaries.records(1).next().unwrap().remote_addr;
         let noise: String = (1..400_u32)
             .map(|i| format!("{:x} ", i.wrapping_mul(2_654_435_761)))
@@ -134,7 +144,7 @@ mod tests {
             for what in [address.as_bytes(), &packed] {
                 fs::write(&path, [&vec![b' '; at], what, b" and more"].concat()).unwrap();
                 let mut found = Searched::default();
-                search(dir.path(), &canaries, &mut found).unwrap();
+                search(dir.path(), &canaries, &mut found);
                 assert_eq!(
                     found.plain,
                     [(path.clone(), 1)],
@@ -143,5 +153,27 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn links_are_followed_once_and_what_cannot_be_read_is_named() {
+        let canaries = Canaries::new(&Policy::default()).unwrap();
+        let address = canaries.records(1).next().unwrap().remote_addr;
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(other.path().join("file"), &address).unwrap();
+        for (to, name) in [
+            (other.path(), "there"),
+            (dir.path(), "round"),
+            (Path::new("/none"), "nowhere"),
+        ] {
+            std::os::unix::fs::symlink(to, dir.path().join(name)).unwrap();
+        }
+        let mut found = Searched::default();
+        search(dir.path(), &canaries, &mut found);
+        assert_eq!(found.plain, [(dir.path().join("there/file"), 1)]);
+        assert!(found.left_out.is_empty(), "{found:?}");
+        // Its first page is not there to be read.
+        search(Path::new("/proc/self/mem"), &canaries, &mut found);
+        assert_eq!(found.left_out.len(), 1, "{found:?}");
     }
 }
