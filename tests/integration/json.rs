@@ -36,8 +36,15 @@ fn each_command_prints_one_object_and_nothing_else() {
     program.stop();
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    // Named by others: `batches drop` by `reconcile::a_dropped_batch_...`, what is held by `runbook::held_rows`.
-    let elsewhere = ["batches drop", "held drop", "held export", "held send"];
+    // Named by others: `batches drop` by `reconcile::a_dropped_batch_...`, what is held by `runbook::held_rows`,
+    // `privacy audit` by `policy::an_audit_...`.
+    let elsewhere = [
+        "batches drop",
+        "held drop",
+        "held export",
+        "held send",
+        "privacy audit",
+    ];
     let mut seen: BTreeSet<String> = elsewhere.map(str::to_owned).into();
     let mut f = |words: &[&str], list: &str| {
         let out = w.call(&[words, &["--json"]].concat());

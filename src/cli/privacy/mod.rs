@@ -10,12 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::check::beside::Live;
 use crate::cli::exit::Ended;
-use crate::cli::json;
+use crate::cli::json::{self, List};
 use crate::cli::privacy::canary::Canaries;
 use crate::cli::privacy::search::{Searched, search};
 use crate::cli::produce;
@@ -66,11 +65,9 @@ const PAGES: [&str; 4] = ["/", "/metrics", "/api/v1/status", "/readyz"];
 const SHARED: [&str; 3] = ["kafka_brokers", "kafka_topic", "http_listen"];
 
 /// What was done and found.
-#[derive(Debug, Serialize)]
 struct Audit {
     canaries: u32,
     networks: String,
-    #[serde(flatten)]
     searched: Searched,
     /// Answers with an address that is not masked.
     answers: Vec<String>,
@@ -293,10 +290,31 @@ fn pages(config: &Config) -> Vec<(String, Result<String, String>)> {
         .collect()
 }
 
+/// The same as JSON.
+fn told(audit: &Audit) -> Value {
+    let searched = &audit.searched;
+    let plain = searched
+        .plain
+        .iter()
+        .map(|(file, addresses)| json!({"file": file, "addresses": addresses}));
+    json!({
+        "canaries": audit.canaries,
+        "networks": audit.networks,
+        "files": searched.files,
+        "bytes": searched.bytes,
+        "frames": searched.frames,
+        "masked": searched.masked,
+        "plain": List::from(plain.collect::<Vec<_>>()),
+        "answers": List::from(audit.answers.clone()),
+        "core_dumps": audit.core_dumps,
+        "left_out": List::from(searched.left_out.clone()),
+    })
+}
+
 fn report(audit: &Audit, json: bool) -> anyhow::Result<()> {
     let searched = &audit.searched;
     if json {
-        json::print(audit)?;
+        json::print(&told(audit))?;
     } else {
         say!(
             "sent      {} from {}",

@@ -7,7 +7,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use memchr::memmem::Finder;
-use serde::Serialize;
 
 use super::canary::{Canaries, LONGEST, Seen};
 
@@ -18,7 +17,7 @@ const PIECE: usize = 1 << 20;
 const FRAME: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// What was looked through.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 pub struct Searched {
     /// Files.
     pub files: u64,
