@@ -55,7 +55,8 @@ impl Exit {
             Exit::FoundBad => {
                 "it was done, and something bad was found: `check`, one that failed; `verify`, \
                  `export`, `batches export` and `quarantine`, damage; `repair`, parts it could not save; \
-                 `reconcile`, a difference; `privacy audit`, an address or that a core may be dumped; `replay`, batches refused or partly there"
+                 `reconcile`, a difference; `privacy audit`, an address or that a core may be dumped; \
+                 `replay`, batches refused or partly there"
             }
             Exit::Interrupted => "a second SIGTERM or SIGINT ended it at once",
             Exit::NoReader => "the reader of stdout went away, as with `| head`",

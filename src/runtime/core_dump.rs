@@ -11,13 +11,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// # Errors
 /// The limit is above that and may not be lowered (seccomp).
 pub fn forbid() -> io::Result<()> {
-    let allowed = |bytes: Option<u64>| bytes.is_none_or(|bytes| bytes > 1);
-    let limit = getrlimit(Resource::Core);
+    let most = getrlimit(Resource::Core).maximum;
     let none = Rlimit {
         current: Some(1),
         maximum: Some(1),
     };
-    if allowed(limit.maximum) {
+    if most.is_none_or(|bytes| bytes > 1) {
         setrlimit(Resource::Core, none)?;
     }
     Ok(())

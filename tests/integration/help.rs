@@ -234,12 +234,7 @@ fn the_help_of_a_command_shows_the_settings_that_its_source_reads_and_no_other()
         }
         if *command == "privacy" {
             // It produces.
-            source.insert_str(
-                0,
-                &fs::read_to_string("src/cli/produce.rs")
-                    .unwrap()
-                    .replace("#[cfg(test)]", ""),
-            );
+            source += &fs::read_to_string("src/cli/produce.rs").unwrap();
         }
         let source = source.split("#[cfg(test)]").next().unwrap();
         // What has commands below it reads nothing by itself.

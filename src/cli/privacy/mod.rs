@@ -3,7 +3,7 @@
 mod canary;
 mod search;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -70,7 +70,7 @@ struct Audit {
     networks: String,
     searched: Searched,
     /// Answers with an address that is not masked.
-    answers: Vec<String>,
+    answers: BTreeSet<String>,
     /// Whether the kernel would write the memory of the instance, where addresses are plain, to a file or hand it on.
     core_dumps: bool,
 }
@@ -106,7 +106,7 @@ pub fn run(command: &PrivacyCommand, config: &Config) -> anyhow::Result<()> {
         canaries: args.canaries,
         networks: canaries.networks(),
         searched: Searched::default(),
-        answers: Vec::new(),
+        answers: BTreeSet::new(),
         core_dumps: false,
     };
     let Some(mut status) = wait_until(config, "read", &ends, args.wait)? else {
@@ -124,21 +124,21 @@ pub fn run(command: &PrivacyCommand, config: &Config) -> anyhow::Result<()> {
                 "what sending them leaves behind: they were not in ClickHouse within {:?}",
                 args.wait
             );
-            audit.searched.left_out.push(words);
+            audit.searched.left_out.insert(words);
         }
     }
     audit.look(config, args, &canaries, &status);
     match core_dumps(&config.data_dir) {
         Ok(dumps) => audit.core_dumps = dumps,
-        Err(e) => audit
-            .searched
-            .left_out
-            .push(format!("the limit of core dumps: {e:#}")),
+        Err(e) => {
+            let words = format!("the limit of core dumps: {e:#}");
+            audit.searched.left_out.insert(words);
+        }
     }
     if audit.searched.masked == 0 && canaries.show_when_masked() {
         let words =
             "none was seen masked either, so the search proves nothing: try again".to_owned();
-        audit.searched.left_out.push(words);
+        audit.searched.left_out.insert(words);
     }
     report(&audit, args.json)
 }
@@ -155,22 +155,15 @@ impl Audit {
         for (name, answer) in answers {
             match answer {
                 Ok(text) if canaries.look(text.as_bytes(), text.len()).plain > 0 => {
-                    self.answers.push(name)
+                    _ = self.answers.insert(name)
                 }
                 Ok(_) => {}
-                Err(why) => self
-                    .searched
-                    .left_out
-                    .push(format!("{name}: {why}; --no-pages does without")),
+                Err(why) => {
+                    let words = format!("{name}: {why}; --no-pages does without");
+                    self.searched.left_out.insert(words);
+                }
             }
         }
-        // Both looks may have found the same.
-        for list in [&mut self.answers, &mut self.searched.left_out] {
-            list.sort();
-            list.dedup();
-        }
-        self.searched.plain.sort();
-        self.searched.plain.dedup_by(|a, b| a.0 == b.0);
     }
 }
 
@@ -259,7 +252,7 @@ fn core_dumps(data_dir: &Path) -> anyhow::Result<bool> {
         .lines()
         .find_map(|line| line.strip_prefix("Max core file size"));
     let most = line.and_then(|line| line.split_whitespace().nth(1));
-    // One byte is too little for a file, and keeps it from a program of core_pattern as well, which none does not.
+    // One byte is too little for a file, and keeps it from a program of core_pattern as well; a limit of none does not.
     let handed_on = read(PathBuf::from("/proc/sys/kernel/core_pattern"))?.starts_with(['|', '@']);
     Ok(match most {
         Some("1") => false,
@@ -293,6 +286,7 @@ fn pages(config: &Config) -> Vec<(String, Result<String, String>)> {
 /// The same as JSON.
 fn told(audit: &Audit) -> Value {
     let searched = &audit.searched;
+    let list = |of: &BTreeSet<String>| List::from(of.iter().cloned().collect::<Vec<_>>());
     let plain = searched
         .plain
         .iter()
@@ -305,9 +299,9 @@ fn told(audit: &Audit) -> Value {
         "frames": searched.frames,
         "masked": searched.masked,
         "plain": List::from(plain.collect::<Vec<_>>()),
-        "answers": List::from(audit.answers.clone()),
+        "answers": list(&audit.answers),
         "core_dumps": audit.core_dumps,
-        "left_out": List::from(searched.left_out.clone()),
+        "left_out": list(&searched.left_out),
     })
 }
 

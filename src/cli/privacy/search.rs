@@ -1,6 +1,6 @@
 //! Every byte below a path, and what is compressed in it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
@@ -28,9 +28,9 @@ pub struct Searched {
     /// Where masked canaries were.
     pub masked: u64,
     /// Files with an address that is not masked, and how many.
-    pub plain: Vec<(PathBuf, u64)>,
+    pub plain: BTreeMap<PathBuf, u64>,
     /// What could not be looked through, and why.
-    pub left_out: Vec<String>,
+    pub left_out: BTreeSet<String>,
 }
 
 /// Looks through the files below `path`, or that file; links are followed. What goes away meanwhile is passed over.
@@ -56,7 +56,10 @@ impl Search<'_> {
             Ok(()) => {}
             // Also a link that leads nowhere.
             Err(e) if e.kind() == ErrorKind::NotFound => {}
-            Err(e) => self.found.left_out.push(format!("{}: {e}", path.display())),
+            Err(e) => {
+                let words = format!("{}: {e}", path.display());
+                self.found.left_out.insert(words);
+            }
         }
     }
 
@@ -74,7 +77,7 @@ impl Search<'_> {
             self.found.files += 1;
             self.found.masked += seen.masked;
             if seen.plain > 0 {
-                self.found.plain.push((path.to_owned(), seen.plain));
+                self.found.plain.insert(path.to_owned(), seen.plain);
             }
         }
         Ok(())
@@ -146,7 +149,7 @@ mod tests {
                 search(dir.path(), &canaries, &mut found);
                 assert_eq!(
                     found.plain,
-                    [(path.clone(), 1)],
+                    BTreeMap::from([(path.clone(), 1)]),
                     "{} bytes at {at}",
                     what.len()
                 );
@@ -169,7 +172,10 @@ mod tests {
         }
         let mut found = Searched::default();
         search(dir.path(), &canaries, &mut found);
-        assert_eq!(found.plain, [(dir.path().join("there/file"), 1)]);
+        assert_eq!(
+            found.plain,
+            BTreeMap::from([(dir.path().join("there/file"), 1)])
+        );
         assert!(found.left_out.is_empty(), "{found:?}");
         // Its first page is not there to be read.
         search(Path::new("/proc/self/mem"), &canaries, &mut found);
