@@ -16,6 +16,7 @@ use anonymizer::record::synth::Synth;
 use anonymizer::row::minutes::Minutes;
 use serde_json::Value;
 
+use crate::support::execs::wait_for_execs;
 use crate::support::kafka::TOPIC;
 use crate::support::program::Program;
 use crate::support::spellings;
@@ -373,7 +374,9 @@ fn a_drop_needs_yes_and_says_what_is_lost() {
 fn damage(w: &World) {
     let config = sled::Config::new().path(w.setup.data_dir().join("queue"));
     // As the program has it, or sled refuses.
-    let db = config.segment_size(8 << 20).open().unwrap();
+    let config = config.segment_size(8 << 20);
+    wait_for_execs();
+    let db = config.open().unwrap();
     let entries = db.open_tree("quarantine").unwrap();
     let (key, _) = entries.iter().nth(1).unwrap().unwrap();
     entries.insert(key, b"{".to_vec()).unwrap();

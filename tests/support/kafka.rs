@@ -24,6 +24,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::execs::wait_for_execs;
 use super::fake_clickhouse::Multiset;
 use super::held_ports::{HeldPorts, hold_ports};
 
@@ -125,6 +126,8 @@ impl Kafka {
     /// The mock cluster's brokers take no connections any more.
     pub fn brokers_down(&mut self) {
         for id in BROKERS {
+            // It takes its port anew at once, and ends this process if it does not get it.
+            wait_for_execs();
             self.mock().broker_down(id).unwrap();
         }
         let held = hold_ports(&self.mock().bootstrap_servers());

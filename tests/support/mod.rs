@@ -4,6 +4,7 @@
 
 pub mod allocations;
 pub mod chance;
+pub mod execs;
 pub mod fake_clickhouse;
 pub mod held_ports;
 pub mod kafka;
