@@ -254,13 +254,13 @@ fn produce(
         if stop.load(Ordering::Relaxed) || (args.count > 0 && i == args.count) {
             break;
         }
-        // Every sleep is a poll, which hears of deliveries meanwhile.
         while let Some(ahead) = due(i, interval).checked_sub(start.elapsed()) {
             if interval.is_zero() || ahead.is_zero() || stop.load(Ordering::Relaxed) {
                 break;
             }
-            // librdkafka knows whole milliseconds: a shorter poll would be none, and this loop a spin.
-            producer.poll(ahead.clamp(Duration::from_millis(1), Duration::from_millis(100)));
+            // Not asleep in `poll`, which spins through what is left of the last millisecond.
+            std::thread::sleep(ahead.min(Duration::from_millis(100)));
+            producer.poll(Duration::ZERO);
         }
         payload.clear();
         record.encode_into(&mut payload);
