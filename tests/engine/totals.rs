@@ -195,13 +195,14 @@ pub fn century(count: u64) -> Vec<Vec<u8>> {
 #[test]
 fn every_group_of_every_table_has_the_sums_of_its_raw_rows() {
     let engine = Engine::start();
-    let all = rows(1, 300_000, 5 * 86_400);
-    for (i, batch) in all.chunks(75_000).enumerate() {
+    // More than one of the engine's blocks of 65,409 rows each.
+    let all = rows(1, 140_000, 5 * 86_400);
+    for (i, batch) in all.chunks(70_000).enumerate() {
         engine.send(&format!("batch{i}"), batch, &[]).unwrap();
-        engine.assert_sums((i + 1) * 75_000);
+        engine.assert_sums((i + 1) * 70_000);
     }
-    engine.send("century", &century(20_000), &[]).unwrap();
-    engine.assert_sums(320_000);
+    engine.send("century", &century(5_000), &[]).unwrap();
+    engine.assert_sums(145_000);
     engine.assert_groups();
     for (table, ..) in TABLES {
         engine.sql(&format!("OPTIMIZE TABLE {table} FINAL"));
@@ -229,9 +230,9 @@ fn a_batch_that_is_sent_three_times_counts_once() {
     ];
     let unchanged: &[(&str, &str)] = &[];
     let shapes = [
-        ("days", rows(2, 300_000, 5 * 86_400), unchanged),
-        ("blocks", rows(3, 300_000, 5 * 86_400), &blocks),
-        ("century", century(20_000), unchanged),
+        ("days", rows(2, 140_000, 5 * 86_400), unchanged),
+        ("blocks", rows(3, 50_000, 5 * 86_400), &blocks),
+        ("century", century(5_000), unchanged),
     ];
     for (name, batch, changed) in &shapes {
         stored += batch.len();
@@ -255,7 +256,7 @@ fn a_failure_inside_a_view_is_healed_by_the_resend() {
         engine.sql(&format!(
             "ALTER TABLE {table} ADD CONSTRAINT c CHECK requests = 0"
         ));
-        let batch = rows(i as u64, 50_000, 3 * 86_400);
+        let batch = rows(i as u64, 20_000, 3 * 86_400);
         for _ in 0..2 {
             let error = engine.send(table, &batch, &[]).unwrap_err();
             assert!(error.to_string().contains("469"), "{table}: {error}");
