@@ -4,6 +4,8 @@
 
 STEP_LOGS=$ROOT/target/test-logs
 STEPS_PASSED=0 STEPS_FAILED=0
+# What of a step's output is worth showing, whether it passes or not: by its name, a pattern of `sed`.
+declare -A SHOWN=()
 mkdir -p "$STEP_LOGS"
 
 # step_log NAME: where its output goes.
@@ -27,34 +29,38 @@ step() {
 # cpu LOG: the seconds of CPU of a step and of what it waited for, as `times` wrote them.
 cpu() { tr 'ms' '  ' <"$1.times" | awk '{ s += 60 * $1 + $2 + 60 * $3 + $4 } END { printf "%d", s }'; }
 
-# beside NAME COMMAND...: starts a step, which runs beside those that follow; in a session of its own, so
-# that it can be stopped with all that it started. Not a function of a script: a command.
-BESIDE=() BESIDE_PIDS=()
+# beside NAME COMMAND...: the same, beside the steps that follow: returns once it has begun, for which one of
+# SLOTS has to be free. Each is a process group, so that it can be stopped with all that it started.
+SLOTS=4
+declare -A BESIDE=() BESIDE_SINCE=()
 beside() {
     local name=$1 log; shift
+    while ((${#BESIDE[@]} >= SLOTS)); do next_result; done
     log=$(step_log "$name")
-    # shellcheck disable=SC2016 # it is for that shell
-    setsid bash -c 'log=$1; shift; "$@" >"$log" 2>&1 </dev/null; status=$?
-        echo "$SECONDS" >"$log.seconds"; times >"$log.times"; exit "$status"' \
-        beside "$log" "$@" &
-    BESIDE+=("$name") BESIDE_PIDS+=($!)
+    set -m
+    (trap 'times >"$log.times"' EXIT; set -e; "$@") >"$log" 2>&1 </dev/null &
+    set +m
+    BESIDE[$!]=$name BESIDE_SINCE[$!]=$SECONDS
 }
 
-# end_beside: waits for them, and tells the results.
+# next_result: waits for one of them, and tells its result.
+next_result() {
+    local pid name status=0
+    wait -n -p pid "${!BESIDE[@]}" || status=$?
+    name=${BESIDE[$pid]}
+    unset "BESIDE[$pid]"
+    step_result "$name" "$status" "$((SECONDS - BESIDE_SINCE[$pid]))"
+}
+
+# end_beside: waits for all of them, and tells the results.
 end_beside() {
-    local i status
-    for i in "${!BESIDE[@]}"; do
-        status=0
-        wait "${BESIDE_PIDS[i]}" || status=$?
-        step_result "${BESIDE[i]}" "$status" "$(cat "$(step_log "${BESIDE[i]}").seconds")"
-    done
-    BESIDE=() BESIDE_PIDS=()
+    while ((${#BESIDE[@]})); do next_result; done
 }
 
 # stop_beside: stops those that still run.
 stop_beside() {
     local pid
-    for pid in "${BESIDE_PIDS[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+    for pid in "${!BESIDE[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
 }
 
 # step_result NAME STATUS SECONDS
@@ -76,6 +82,7 @@ step_result() {
         # What a part of it left out must not stay unseen.
         sed -n 's/^left out  */          but left out: /p' "$file"
     fi
+    [[ -z ${SHOWN[$name]:-} ]] || sed -n "s/${SHOWN[$name]}/          &/p" "$file"
 }
 
 # reasons FILE: what Rust's tests say of what failed, without their logs.
