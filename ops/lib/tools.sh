@@ -7,7 +7,7 @@ TOOLS_DIR=${TOOLS_DIR:-$ROOT/.stack/tools}
 VENV=$TOOLS_DIR/venv         # after ensure_venv: $VENV/bin/python
 AXE_VERSION=4.14.1
 AXE=$TOOLS_DIR/axe-$AXE_VERSION.js  # after ensure_browser
-KAFKA_JARS=$TOOLS_DIR/kafka  # after ensure_kafka: java -cp "$KAFKA_JARS/*" CLASS
+KAFKA_JARS=$TOOLS_DIR/kafka  # after ensure_jars kafka: java -cp "$KAFKA_JARS/*" CLASS
 
 # with_tools_lock COMMAND...: one installation at a time, over all stacks.
 with_tools_lock() {
@@ -52,12 +52,13 @@ java_is_new() {
 
 # ensure_debs SERVICE...: every Debian package that these services of the stack need.
 ensure_debs() {
-    local missing=()
-    if [[ " $* " == *" kafka "* ]]; then
+    local missing=() name
+    for name in kafka zookeeper; do
+        [[ " $* " == *" $name "* ]] || continue
         java_is_new || missing+=(default-jre-headless)
         # Maven is needed once, to fetch the jars.
-        [[ -e $KAFKA_JARS/.done ]] || have mvn || missing+=(maven)
-    fi
+        [[ -e $TOOLS_DIR/$name/.done ]] || have mvn || missing+=(maven)
+    done
     if [[ " $* " == *" nginx "* ]]; then
         have nginx || [[ -x /usr/sbin/nginx ]] || missing+=(nginx-light)
     fi
@@ -120,17 +121,17 @@ ensure_browser() {
     ) >"$TOOLS_DIR/npm.log" 2>&1 || { tail -n 20 "$TOOLS_DIR/npm.log" >&2; die "npm failed"; }
 }
 
-# ensure_kafka: Kafka's jars by ops/kafka/pom.xml, again when that file changes.
-ensure_kafka() {
-    local wanted
-    wanted=$(sha256sum <"$ROOT/ops/kafka/pom.xml")
-    [[ $(cat "$KAFKA_JARS/.done" 2>/dev/null) == "$wanted" ]] && return
-    log "fetching Apache Kafka's jars"
-    rm -rf "$KAFKA_JARS"
-    mvn -B -q -f "$ROOT/ops/kafka/pom.xml" dependency:copy-dependencies \
-        -DincludeScope=runtime -DoutputDirectory="$KAFKA_JARS" \
+# ensure_jars NAME: the jars of ops/NAME/pom.xml in $TOOLS_DIR/NAME, again when that file changes.
+ensure_jars() {
+    local wanted jars=$TOOLS_DIR/$1
+    wanted=$(sha256sum <"$ROOT/ops/$1/pom.xml")
+    [[ $(cat "$jars/.done" 2>/dev/null) == "$wanted" ]] && return
+    log "fetching the jars of $1"
+    rm -rf "$jars"
+    mvn -B -q -f "$ROOT/ops/$1/pom.xml" dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$jars" \
         >"$TOOLS_DIR/mvn.log" 2>&1 || { tail -n 20 "$TOOLS_DIR/mvn.log" >&2; die "maven failed"; }
-    echo "$wanted" >"$KAFKA_JARS/.done"
+    echo "$wanted" >"$jars/.done"
 }
 
 # ensure_tools [SERVICE...]: what these services of the stack need, all if none is named; under the lock.
@@ -142,7 +143,8 @@ _ensure_tools() {
     local kafka=
     ensure_debs "$@"
     # Both wait for the network more than they compute.
-    if [[ " $* " == *" kafka "* ]]; then ensure_kafka & kafka=$!; fi
+    if [[ " $* " == *" kafka "* ]]; then ensure_jars kafka & kafka=$!; fi
+    if [[ " $* " == *" zookeeper "* ]]; then ensure_jars zookeeper; fi
     if [[ " $* " == *" clickhouse "* ]]; then ensure_venv; fi
     [[ -z $kafka ]] || wait "$kafka"
 }

@@ -12,6 +12,7 @@
 //!   `traffic`; what becomes of them when a view goes or is replaced: module `views`.
 //! - ClickHouse is upgraded while an answer is lost: module `upgrades`.
 //! - Which refusals prove that nothing was stored: module `refusals`.
+//! - Replicated tables, as far as one engine goes: module `replicas`.
 //! - Types, engines and settings that would store rows wrong or a resend twice hold, and a proxy that drops
 //!   parameters: module `schema`.
 //! - `reconcile` agrees with the engine's own counts, by the minute and by the day, and names what was
@@ -22,6 +23,7 @@
 
 mod policy;
 mod refusals;
+mod replicas;
 mod schema;
 #[path = "../support/mod.rs"]
 mod support;

@@ -251,31 +251,3 @@ fn a_proxy_that_drops_parameters_is_named_before_a_row_is_stored() {
     let program = w.setup.run();
     w.finish(program);
 }
-
-/// No cluster can run here: what it would be told is at least SQL of this engine.
-#[test]
-fn the_statements_for_a_cluster_are_what_the_engine_reads() {
-    let w = World::new();
-    let print = [
-        "schema",
-        "print",
-        "--cluster",
-        "edge",
-        "--retention",
-        "30d",
-        "--json",
-    ];
-    let printed = std::process::Command::new(env!("CARGO_BIN_EXE_anonymizer"))
-        .args(print)
-        .output();
-    let printed: serde_json::Value = serde_json::from_slice(&printed.unwrap().stdout).unwrap();
-    let items = printed["items"].as_array().unwrap();
-    let mut replicated = 0;
-    for item in items {
-        let sql = item["sql"].as_str().unwrap();
-        let tree = w.sql(&format!("EXPLAIN AST {sql}")).unwrap();
-        assert!(tree.starts_with("CreateQuery"), "{sql}: {tree}");
-        replicated += usize::from(tree.contains("Function Replicated"));
-    }
-    assert_eq!(replicated, 7, "{items:?}");
-}
