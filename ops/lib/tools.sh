@@ -7,6 +7,7 @@ TOOLS_DIR=${TOOLS_DIR:-$ROOT/.stack/tools}
 VENV=$TOOLS_DIR/venv         # after ensure_venv: $VENV/bin/python
 AXE_VERSION=4.14.1
 AXE=$TOOLS_DIR/axe-$AXE_VERSION.js  # after ensure_browser
+# shellcheck disable=SC2034 # who sources this uses it
 KAFKA_JARS=$TOOLS_DIR/kafka  # after ensure_jars kafka: java -cp "$KAFKA_JARS/*" CLASS
 
 # with_tools_lock COMMAND...: one installation at a time, over all stacks.
