@@ -12,9 +12,9 @@ use rustix::fs::Access;
 use serde::Serialize;
 use serde_json::json;
 
-use self::beside::Live;
 use crate::cli::exit::Ended;
 use crate::cli::json;
+use crate::cli::live::Live;
 use crate::cli::progress::Progress;
 use crate::cli::reach_or_lock_within;
 use crate::cli::run::watch_signals;

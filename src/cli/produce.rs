@@ -5,32 +5,21 @@
 //! the table in ClickHouse must show in the end; its masked addresses come from a rule written here
 //! on its own, so that it can catch the program's.
 
-use std::{
-    collections::BTreeMap,
-    error::Error,
-    fs,
-    net::Ipv6Addr,
-    path::PathBuf,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, anyhow, bail, ensure};
-use rdkafka::{
-    ClientContext,
-    client::OAuthToken,
-    error::{KafkaError, RDKafkaErrorCode},
-    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
-};
+use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::cli::exit::{Ended, Exit};
 use crate::cli::json;
+use crate::cli::producer::Producer;
 use crate::cli::progress::Progress;
-use crate::kafka::oauth::Tokens;
 use crate::record::synth::{Synth, SynthRecord};
 use crate::settings::Config;
 
@@ -42,13 +31,6 @@ const MOST_DELAY_MS: u64 = 86_400_000;
 
 /// The end of the year 9999, in milliseconds since 1970. A row ends in 2106; what is beyond tries the quarantine.
 const LAST_MS: u64 = 253_402_300_799_999;
-
-/// How long to wait for a topic that the broker may still be creating.
-const TOPIC_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// How long Kafka may take for the last records; longer than `message.timeout.ms`, so that what
-/// fails has failed by then.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// The flags of `produce`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -133,46 +115,6 @@ fn masked(address: &str) -> String {
     }
 }
 
-/// Counts the answers to what was sent; called from the producer's `poll`.
-#[derive(Default)]
-struct Deliveries {
-    delivered: AtomicU64,
-    first_error: Mutex<Option<KafkaError>>,
-    tokens: Option<Arc<Tokens>>,
-}
-
-impl Deliveries {
-    fn check(&self) -> anyhow::Result<()> {
-        let first_error = self.first_error.lock().unwrap_or_else(|e| e.into_inner());
-        match &*first_error {
-            None => Ok(()),
-            Some(e) => Err(anyhow!("Kafka did not take a record: {e}")),
-        }
-    }
-}
-
-impl ClientContext for Deliveries {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
-
-    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
-        Tokens::answer(self.tokens.as_ref(), |_| {})
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        match result {
-            Ok(_) => _ = self.delivered.fetch_add(1, Ordering::Relaxed),
-            Err((error, _)) => {
-                let mut first = self.first_error.lock().unwrap_or_else(|e| e.into_inner());
-                first.get_or_insert_with(|| error.clone());
-            }
-        }
-    }
-}
-
 /// Produces until the count is reached or SIGINT or SIGTERM asks for the end; a second signal ends
 /// the process at once. Prints what was produced.
 ///
@@ -231,8 +173,7 @@ fn produce(
     interval: Duration,
     stop: &AtomicBool,
 ) -> anyhow::Result<Summary> {
-    let (producer, partitions) = connect(config, stop)?;
-    let topic = &config.kafka_topic;
+    let producer = Producer::connect(config, stop)?;
     let start_ms = match args.start_ms {
         Some(start_ms) => start_ms,
         None => u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?,
@@ -258,168 +199,28 @@ fn produce(
             if interval.is_zero() || ahead.is_zero() || stop.load(Ordering::Relaxed) {
                 break;
             }
-            // Not asleep in `poll`, which spins through what is left of the last millisecond.
             std::thread::sleep(ahead.min(Duration::from_millis(100)));
-            producer.poll(Duration::ZERO);
+            producer.hear()?;
         }
         payload.clear();
         record.encode_into(&mut payload);
-        let partition = i32::try_from(i % partitions)?;
-        send(&producer, topic, partition, &payload)?;
+        let partition = i32::try_from(i % producer.partitions())?;
+        producer.send(partition, &payload)?;
         summary.add(&record, payload.len());
         if i % 128 == 0 {
             progress.at(i);
-            producer.poll(Duration::ZERO);
-            producer.context().check()?;
+            producer.hear()?;
         }
     }
 
-    flush(&producer, summary.count)?;
+    producer.flush(summary.count)?;
     Ok(summary)
-}
-
-/// A producer that stores nothing twice, and how many partitions the topic has.
-fn connect(config: &Config, stop: &AtomicBool) -> anyhow::Result<(BaseProducer<Deliveries>, u64)> {
-    let mut client = rdkafka::ClientConfig::new();
-    // Ours first, so that kafka_properties can change them, by the names that those have; what the counts
-    // rest on comes last.
-    client
-        .set("queue.buffering.max.ms", "20")
-        .set("compression.codec", "lz4")
-        .set("message.timeout.ms", "60000");
-    let given = config.kafka_client()?;
-    for (name, value) in given.config_map() {
-        client.set(name, value);
-    }
-    // Without idempotence a retried request could store its records twice.
-    client
-        .set("enable.idempotence", "true")
-        .set("request.required.acks", "all");
-    let tokens = config.tokens().map(Tokens::new);
-    if let Some(tokens) = &tokens {
-        let asked = tokens.get(TOPIC_TIMEOUT);
-        asked.map_err(|fault| anyhow!("{fault}; {}", fault.reason.remedy()))?;
-    }
-    let needs_token = tokens.is_some();
-    let deliveries = Deliveries {
-        tokens,
-        ..Deliveries::default()
-    };
-    let producer: BaseProducer<Deliveries> = client
-        .create_with_context(deliveries)
-        .context("cannot make a Kafka producer of these kafka_properties")?;
-    if needs_token {
-        // librdkafka asks for it by an event.
-        producer.poll(Duration::from_millis(100));
-    }
-    let topic = &config.kafka_topic;
-    let partitions = partitions(&producer, topic, stop)
-        .with_context(|| format!("cannot reach topic {topic} at {}", config.kafka_brokers))?;
-    Ok((producer, partitions))
-}
-
-/// Produces these messages to these partitions in turn; the offsets after what each had then.
-///
-/// # Errors
-/// Kafka or the topic cannot be reached, or a message was not taken.
-pub(super) fn messages(
-    config: &Config,
-    partitions: Vec<i32>,
-    messages: impl Iterator<Item = Vec<u8>>,
-) -> anyhow::Result<BTreeMap<i32, i64>> {
-    ensure!(
-        !partitions.is_empty(),
-        "there is no partition to produce to: `status` says why"
-    );
-    let (producer, _) = connect(config, &AtomicBool::new(false))?;
-    let topic = &config.kafka_topic;
-    let mut count = 0;
-    for (message, partition) in messages.zip(partitions.iter().cycle()) {
-        send(&producer, topic, *partition, &message)?;
-        count += 1;
-        producer.poll(Duration::ZERO);
-        producer.context().check()?;
-    }
-    flush(&producer, count)?;
-    let used = partitions.iter().take(usize::try_from(count)?);
-    used.map(|partition| {
-        let (_, end) = producer
-            .client()
-            .fetch_watermarks(topic, *partition, TOPIC_TIMEOUT)?;
-        Ok((*partition, end))
-    })
-    .collect()
-}
-
-/// Waits until Kafka has all of `sent`.
-fn flush(producer: &BaseProducer<Deliveries>, sent: u64) -> anyhow::Result<()> {
-    producer
-        .flush(FLUSH_TIMEOUT)
-        .context("Kafka did not answer for the last records")?;
-    producer.context().check()?;
-    let delivered = producer.context().delivered.load(Ordering::Relaxed);
-    ensure!(
-        delivered == sent,
-        "BUG: sent {sent} records, but Kafka answered for {delivered}"
-    );
-    Ok(())
 }
 
 /// When record `i` is due, counted from the start.
 fn due(i: u64, interval: Duration) -> Duration {
     let nanos = u128::from(i) * interval.as_nanos();
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-}
-
-/// How many partitions the topic has; waits a little, since the question may create the topic.
-fn partitions(
-    producer: &BaseProducer<Deliveries>,
-    topic: &str,
-    stop: &AtomicBool,
-) -> anyhow::Result<u64> {
-    let deadline = Instant::now() + TOPIC_TIMEOUT;
-    loop {
-        let metadata = producer
-            .client()
-            .fetch_metadata(Some(topic), TOPIC_TIMEOUT)?;
-        let error = match metadata.topics().iter().find(|t| t.name() == topic) {
-            Some(t) if t.error().is_none() && !t.partitions().is_empty() => {
-                return Ok(t.partitions().len() as u64);
-            }
-            Some(t) => t.error().map(RDKafkaErrorCode::from),
-            None => None,
-        };
-        let words = error.map_or("it has no partitions".into(), |e| e.to_string());
-        ensure!(
-            !stop.load(Ordering::Relaxed),
-            "stopped while waiting for it ({words})"
-        );
-        ensure!(Instant::now() < deadline, "{words}");
-        producer.poll(Duration::from_millis(250));
-    }
-}
-
-/// Sends one record; waits for room while the producer's queue is full.
-fn send(
-    producer: &BaseProducer<Deliveries>,
-    topic: &str,
-    partition: i32,
-    payload: &[u8],
-) -> anyhow::Result<()> {
-    loop {
-        let record = BaseRecord::<(), [u8]>::to(topic)
-            .partition(partition)
-            .payload(payload);
-        match producer.send(record) {
-            Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                // A record that cannot be delivered leaves the queue by its timeout, so this ends.
-                producer.poll(Duration::from_millis(20));
-                producer.context().check()?;
-            }
-            Err((error, _)) => bail!("cannot produce to partition {partition} of {topic}: {error}"),
-        }
-    }
 }
 
 #[cfg(test)]

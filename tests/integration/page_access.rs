@@ -13,7 +13,7 @@ use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 
 use crate::support::program::Program;
 use crate::support::tls::Identity;
-use crate::support::wait::PATIENCE;
+use crate::support::wait::{PATIENCE, wait};
 use crate::support::world::World;
 
 const USER: &str = "operator";
@@ -164,15 +164,15 @@ fn a_renewed_certificate_is_shown_and_one_that_cannot_be_used_is_not() {
     // In between, certificate and key do not fit each other: what was there before is shown.
     let next = Identity::signed("127.0.0.1", &w.own.authority);
     next.write(&w.own.file("certificate"));
-    let deadline = Instant::now() + PATIENCE;
-    while !program.log().contains("going on with what was read before") {
-        assert!(Instant::now() < deadline, "{}", program.log());
-        assert_eq!(serial(), first);
-    }
+    wait(
+        || {
+            assert_eq!(serial(), first);
+            program.log().contains("going on with what was read before")
+        },
+        || program.log(),
+    );
     w.own.show(&next);
-    while serial() == first {
-        assert!(Instant::now() < deadline, "{}", program.log());
-    }
+    wait(|| serial() != first, || program.log());
     assert_eq!(w.get(&url, None).unwrap().0, 200);
     program.kill();
 }

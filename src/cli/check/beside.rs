@@ -1,67 +1,15 @@
 //! `check --clickhouse` beside a live instance: that instance asks ClickHouse, in its slot and with its own
 //! settings. Which of the given ones are others must be said, or they seem to be checked.
 
-use std::collections::BTreeSet;
-
 use anyhow::bail;
-use serde::Serialize;
 
 use super::PATIENCE;
+use crate::cli::live::Difference;
 use crate::clickhouse;
-use crate::observe::control::{self, Request};
 use crate::settings::Config;
-
-/// Settings that matter to nobody but this command: how it found the instance, and how it speaks.
-const OF_THE_COMMAND: [&str; 2] = ["data_dir", "log_format"];
 
 /// What says in which way ClickHouse is asked, and what fits.
 const OF_CLICKHOUSE: [&str; 3] = ["clickhouse", "allow_duplicates", "no_create_tables"];
-
-/// Name, value and source of each setting; secrets are covered.
-type Settings = [(String, String, String)];
-
-/// A setting of which the live instance has another value.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(in crate::cli) struct Difference {
-    pub(in crate::cli) name: String,
-    live: String,
-    given: String,
-}
-
-/// The live instance's settings.
-pub(in crate::cli) struct Live(Vec<(String, String, String)>);
-
-impl Live {
-    /// Asks for them. `None` if it has ended since.
-    pub(in crate::cli) fn ask(config: &Config) -> anyhow::Result<Option<Live>> {
-        let told = control::ask(&config.data_dir, &Request::Settings)?;
-        Ok(told.map(serde_json::from_value).transpose()?.map(Live))
-    }
-
-    /// Whether missing tables hold it.
-    pub(super) fn waits_for_tables(&self) -> bool {
-        value(&self.0, "no_create_tables") == "true"
-    }
-
-    /// Where the given ones are others.
-    pub(in crate::cli) fn differ(&self, given: &Settings) -> Vec<Difference> {
-        let mut names: Vec<&String> = self.0.iter().chain(given).map(|(name, ..)| name).collect();
-        names.retain(|name| !OF_THE_COMMAND.contains(&name.as_str()));
-        let mut seen = BTreeSet::new();
-        names.retain(|name| seen.insert(*name));
-        let both = names.into_iter().map(|name| Difference {
-            name: name.clone(),
-            live: value(&self.0, name).to_owned(),
-            given: value(given, name).to_owned(),
-        });
-        both.filter(|d| d.live != d.given).collect()
-    }
-}
-
-fn value<'a>(settings: &'a Settings, name: &str) -> &'a str {
-    let found = settings.iter().find(|(of, ..)| of == name);
-    found.map_or("", |(_, value, _)| value)
-}
 
 /// What is known of the given settings.
 ///
@@ -103,38 +51,4 @@ pub(super) fn verdict(differ: &[Difference], config: &Config) -> anyhow::Result<
         "ClickHouse was asked with the live instance's settings and not with the given ones: {others}{reached}. \
          To have these asked with, stop the instance"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_another_is_named_but_not_what_is_the_commands_own() {
-        let all = |of: &[(&str, &str)]| -> Vec<(String, String, String)> {
-            of.iter()
-                .map(|(name, value)| ((*name).into(), (*value).into(), String::new()))
-                .collect()
-        };
-        let live = Live(all(&[
-            ("data_dir", "./a"),
-            ("clickhouse_table", "http_log"),
-            ("kafka_group", "g"),
-            ("sasl.password", "***"),
-        ]));
-        let given = all(&[
-            ("data_dir", "/x/a"),
-            ("clickhouse_table", "edge"),
-            ("kafka_group", "g"),
-            ("ssl.ca.location", "/ca"),
-        ]);
-        let differ = live.differ(&given);
-        let names: Vec<&str> = differ.iter().map(|d| d.name.as_str()).collect();
-        assert_eq!(
-            names,
-            ["clickhouse_table", "sasl.password", "ssl.ca.location"]
-        );
-        assert_eq!((&*differ[1].live, &*differ[1].given), ("***", ""));
-        assert!(live.differ(&live.0).is_empty());
-    }
 }

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::cli::check::beside::Live;
 use crate::cli::exit::Ended;
 use crate::cli::json::{self, List};
+use crate::cli::live::Live;
 use crate::cli::privacy::canary::Canaries;
 use crate::cli::privacy::search::{Searched, search};
-use crate::cli::produce;
+use crate::cli::producer;
 use crate::observe::control::{self, Request};
 use crate::observe::human::{bytes, of};
 use crate::queue::{LOCK_FILE, PolicySince};
@@ -100,7 +100,7 @@ pub fn run(command: &PrivacyCommand, config: &Config) -> anyhow::Result<()> {
         message
     });
     let read = partitions(&before, "read").map(|(partition, _)| partition);
-    let ends = produce::messages(config, read.collect(), messages)?;
+    let ends = producer::messages(config, read.collect(), messages)?;
 
     let mut audit = Audit {
         canaries: args.canaries,
