@@ -31,7 +31,7 @@ cpu() { tr 'ms' '  ' <"$1.times" | awk '{ s += 60 * $1 + $2 + 60 * $3 + $4 } END
 
 # beside NAME COMMAND...: the same, beside the steps that follow: returns once it has begun, for which one of
 # SLOTS has to be free. Each is a process group, so that it can be stopped with all that it started.
-SLOTS=4
+SLOTS=5
 declare -A BESIDE=() BESIDE_SINCE=()
 beside() {
     local name=$1 log; shift
