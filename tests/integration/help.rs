@@ -232,8 +232,8 @@ fn the_help_of_a_command_shows_the_settings_that_its_source_reads_and_no_other()
             let status = fs::read_to_string("src/cli/status.rs").unwrap();
             source = status.replace("config.consumer_options(", "");
         }
-        if ["privacy", "produce"].contains(command) {
-            source += &fs::read_to_string("src/cli/producer.rs").unwrap();
+        if ["privacy", "produce"].contains(&&**command) {
+            source = fs::read_to_string("src/cli/producer.rs").unwrap() + &source;
         }
         let source = source.split("#[cfg(test)]").next().unwrap();
         // What has commands below it reads nothing by itself.
