@@ -1,6 +1,6 @@
 //! `anonymizer check`: would `run` work? Changes no record, and asks ClickHouse only if told to.
 
-pub(super) mod beside;
+mod beside;
 
 use std::io::ErrorKind;
 use std::path::Path;

@@ -3,8 +3,6 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anonymizer::privacy::Policy;
-use anonymizer::privacy::policy::{Ipv4Bits, Ipv6Bits};
 use anonymizer::record::synth::Synth;
 use serde_json::Value;
 
@@ -31,13 +29,7 @@ fn messages(seed: u64, count: usize) -> Vec<Vec<u8>> {
 fn totals_and_reconcile_stay_right_across_a_change() {
     let mut w = World::new();
     for (seed, v4, v6) in [(1, 8, 80), (2, 24, 96), (3, 32, 128)] {
-        w.setup.set("--mask-ipv4-bits", &v4.to_string());
-        w.setup.set("--mask-ipv6-bits", &v6.to_string());
-        w.kafka.policy = Policy {
-            ipv4_bits: Ipv4Bits::new(v4).unwrap(),
-            ipv6_bits: Ipv6Bits::new(v6).unwrap(),
-            ..Policy::default()
-        };
+        w.setup.cut(&mut w.kafka, v4, v6);
         w.kafka.send(&messages(seed, 500));
         w.finish(w.setup.run());
     }

@@ -2,11 +2,8 @@
 //! others could fetch from, so each stays read-only, as one that lost its Keeper: what is tried is what comes
 //! before the first row, and that none is lost or taken for stored.
 
-use std::process::Command;
-
-use serde_json::Value;
-
 use crate::World;
+use crate::schema::of_a_cluster;
 use crate::support::stack::{Stack, free_port};
 
 const SECONDS: &str = "replicated_deduplication_window_seconds = 604800";
@@ -43,22 +40,12 @@ fn names(w: &World, engine: &str) -> Vec<String> {
     w.sql(&sql).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// The statements of `schema print --cluster`, each by itself: the engine in a process has no queue for ON CLUSTER.
-fn statements() -> Vec<String> {
-    let printed = Command::new(env!("CARGO_BIN_EXE_anonymizer"))
-        .args(["schema", "print", "--cluster", "edge", "--json"])
-        .output()
-        .unwrap();
-    let printed: Value = serde_json::from_slice(&printed.stdout).unwrap();
-    let items = printed["items"].as_array().unwrap();
-    items
-        .iter()
-        .map(|item| {
-            let sql = item["sql"].as_str().unwrap();
-            assert!(sql.contains(" ON CLUSTER 'edge'"), "{sql}");
-            sql.replacen(" ON CLUSTER 'edge'", "", 1)
-        })
-        .collect()
+/// The statements for a cluster, each by itself: the engine in a process has no queue for ON CLUSTER.
+fn statements() -> impl Iterator<Item = String> {
+    of_a_cluster().into_iter().map(|sql| {
+        assert!(sql.contains(" ON CLUSTER 'edge'"), "{sql}");
+        sql.replacen(" ON CLUSTER 'edge'", "", 1)
+    })
 }
 
 #[test]

@@ -251,3 +251,39 @@ fn a_proxy_that_drops_parameters_is_named_before_a_row_is_stored() {
     let program = w.setup.run();
     w.finish(program);
 }
+
+/// The statements of `schema print --cluster`.
+pub fn of_a_cluster() -> Vec<String> {
+    let print = [
+        "schema",
+        "print",
+        "--cluster",
+        "edge",
+        "--retention",
+        "30d",
+        "--json",
+    ];
+    let printed = std::process::Command::new(env!("CARGO_BIN_EXE_anonymizer"))
+        .args(print)
+        .output();
+    let printed: serde_json::Value = serde_json::from_slice(&printed.unwrap().stdout).unwrap();
+    let items = printed["items"].as_array().unwrap();
+    items
+        .iter()
+        .map(|item| item["sql"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Whole, with their ON CLUSTER, which one engine only reads; module `replicas` runs the rest of them.
+#[test]
+fn the_statements_for_a_cluster_are_what_the_engine_reads() {
+    let w = World::new();
+    let statements = of_a_cluster();
+    let mut replicated = 0;
+    for sql in &statements {
+        let tree = w.sql(&format!("EXPLAIN AST {sql}")).unwrap();
+        assert!(tree.starts_with("CreateQuery"), "{sql}: {tree}");
+        replicated += usize::from(tree.contains("Function Replicated"));
+    }
+    assert_eq!(replicated, 7, "{statements:?}");
+}

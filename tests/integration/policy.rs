@@ -1,7 +1,7 @@
 //! Is a change of what is masked told, kept in the data dir, and true of the rows that come then?
 
 use anonymizer::privacy::Policy;
-use anonymizer::privacy::policy::{Ipv4Bits, Ipv6Bits, Query};
+use anonymizer::privacy::policy::{Ipv4Bits, Query};
 use anonymizer::record::synth::Synth;
 use serde_json::{Value, json};
 
@@ -26,13 +26,7 @@ fn a_change_holds_from_then_on_and_is_told_wherever_one_looks() {
     assert!(!first.log().contains("another policy"), "{}", first.log());
     first.stop();
 
-    w.setup.set("--mask-ipv4-bits", "16");
-    w.setup.set("--mask-ipv6-bits", "128");
-    w.kafka.policy = Policy {
-        ipv4_bits: Ipv4Bits::new(16).unwrap(),
-        ipv6_bits: Ipv6Bits::new(128).unwrap(),
-        ..Policy::default()
-    };
+    w.setup.cut(&mut w.kafka, 16, 128);
     let second = w.setup.run();
     w.stores(2, 200);
     w.wait_queued(0);
@@ -209,14 +203,8 @@ fn an_audit_sends_addresses_through_and_finds_none_that_is_not_masked() {
 /// A setting that is lost is a leak of bits, in what is stored and in what was masked by more.
 #[test]
 fn an_audit_judges_by_what_the_instance_masks() {
-    let mut w = World::of(1)
-        .with("--mask-ipv4-bits", "24")
-        .with("--mask-ipv6-bits", "128");
-    w.kafka.policy = Policy {
-        ipv4_bits: Ipv4Bits::new(24).unwrap(),
-        ipv6_bits: Ipv6Bits::new(128).unwrap(),
-        ..Policy::default()
-    };
+    let mut w = World::of(1);
+    w.setup.cut(&mut w.kafka, 24, 128);
     let program = w.setup.run();
     w.stores(1, 100);
     let out = w.call(&[

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use anonymizer::privacy::Policy;
+use anonymizer::privacy::policy::{Ipv4Bits, Ipv6Bits};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
@@ -56,6 +58,17 @@ impl Setup {
             dir,
             starts: std::cell::Cell::new(0),
         }
+    }
+
+    /// So many bits of addresses are cut, and expected to be of what is produced from now on.
+    pub fn cut(&mut self, kafka: &mut Kafka, ipv4: u8, ipv6: u8) {
+        self.set("--mask-ipv4-bits", &ipv4.to_string());
+        self.set("--mask-ipv6-bits", &ipv6.to_string());
+        kafka.policy = Policy {
+            ipv4_bits: Ipv4Bits::new(ipv4).unwrap(),
+            ipv6_bits: Ipv6Bits::new(ipv6).unwrap(),
+            ..Policy::default()
+        };
     }
 
     /// Adds or overrides a setting.
