@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::queue::fixture::{Fixture, block};
+use crate::queue::repair::copy_dir;
 use crate::queue::{LOST_RANGES, LaneState, LostRange, PackedBlock, Queue};
 
 /// Kafka as far as ownership asks it, with one partition.
@@ -636,11 +637,7 @@ fn original_and_copy(kafka: &Notes) -> (Fixture, Fixture) {
     drop(original.close());
     let (from, to) = (original.dir.path(), copy.dir.path());
     std::fs::remove_dir_all(to).unwrap();
-    let cp = std::process::Command::new("cp")
-        .arg("-a")
-        .args([from, to])
-        .status();
-    assert!(cp.unwrap().success());
+    copy_dir(from, to, &|_| ()).unwrap();
     original.reopen();
     copy.reopen();
     (original, copy)

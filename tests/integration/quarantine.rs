@@ -16,11 +16,10 @@ use anonymizer::record::synth::Synth;
 use anonymizer::row::minutes::Minutes;
 use serde_json::Value;
 
-use crate::support::execs::wait_for_execs;
 use crate::support::kafka::TOPIC;
 use crate::support::program::Program;
 use crate::support::spellings;
-use crate::support::wait::PATIENCE;
+use crate::support::wait::{MOMENT, PATIENCE, until};
 use crate::support::world::World;
 
 const ADDRESS: &str = "192.0.2.77";
@@ -375,8 +374,8 @@ fn damage(w: &World) {
     let config = sled::Config::new().path(w.setup.data_dir().join("queue"));
     // As the program has it, or sled refuses.
     let config = config.segment_size(8 << 20);
-    wait_for_execs();
-    let db = config.open().unwrap();
+    // Another test's command has our lock between its fork and its exec.
+    let db = until(MOMENT, || config.open().ok(), || "it stays locked".into());
     let entries = db.open_tree("quarantine").unwrap();
     let (key, _) = entries.iter().nth(1).unwrap().unwrap();
     entries.insert(key, b"{".to_vec()).unwrap();

@@ -10,6 +10,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::support::alone::alone;
 use crate::support::kafka::{GROUP, TOPIC, messages};
 use crate::support::program::Setup;
 use crate::support::wait::{MOMENT, PATIENCE};
@@ -120,29 +121,31 @@ fn check_fails_where_run_cannot_start() {
 /// The client may have to be replaced just when no broker answers.
 #[test]
 fn a_new_client_does_not_wait_for_brokers_that_are_gone() {
-    let mut w = World::of(1);
-    // The mock cluster does not know a member again by its instance id.
-    let properties = [("session.timeout.ms".to_owned(), "6000".to_owned())].into();
-    let options = ConsumerOptions {
-        brokers: &w.kafka.brokers,
-        topic: TOPIC,
-        group: GROUP,
-        installation: "one",
-        properties: &properties,
-        password_file: None,
-        tokens: None,
-    };
-    let consumer = Consumer::subscribe(&options).unwrap();
-    let mut fetched = consumer.fetched();
-    assign_all(&consumer, &fetched);
-    w.kafka.brokers_down();
-    let began = Instant::now();
-    let another = consumer.another().unwrap();
-    consumer.renew(another, &mut fetched).unwrap();
-    assert!(began.elapsed() < Duration::from_secs(10), "{began:?}");
-    w.kafka.brokers_up();
-    assign_all(&consumer, &fetched);
-    consumer.close();
+    alone(|| {
+        let mut w = World::of(1);
+        // The mock cluster does not know a member again by its instance id.
+        let properties = [("session.timeout.ms".to_owned(), "6000".to_owned())].into();
+        let options = ConsumerOptions {
+            brokers: &w.kafka.brokers,
+            topic: TOPIC,
+            group: GROUP,
+            installation: "one",
+            properties: &properties,
+            password_file: None,
+            tokens: None,
+        };
+        let consumer = Consumer::subscribe(&options).unwrap();
+        let mut fetched = consumer.fetched();
+        assign_all(&consumer, &fetched);
+        w.kafka.brokers_down();
+        let began = Instant::now();
+        let another = consumer.another().unwrap();
+        consumer.renew(another, &mut fetched).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(10), "{began:?}");
+        w.kafka.brokers_up();
+        assign_all(&consumer, &fetched);
+        consumer.close();
+    });
 }
 
 /// Polls until the partition is assigned, and takes it.

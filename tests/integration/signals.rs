@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
+use crate::support::alone::alone;
 use crate::support::fake_clickhouse::Fault;
 use crate::support::kafka::TOPIC;
 use crate::support::wait::PATIENCE;
@@ -71,23 +72,25 @@ fn a_second_signal_ends_a_command_that_waits_for_clickhouse() {
 
 #[test]
 fn a_second_signal_ends_a_producer_that_waits_for_kafka() {
-    let mut w = World::of(1);
-    let mut produce = w.setup.command("produce");
-    let produce = produce.args(["--rate", "1000"]).stdout(Stdio::null());
-    let mut produce = produce.stderr(Stdio::null()).spawn().unwrap();
-    let consumer: BaseConsumer = w.kafka.config().create().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    let has_begun = || {
-        let ends = consumer.fetch_watermarks(TOPIC, 0, Duration::from_secs(1));
-        ends.is_ok_and(|(_, end)| end > 0)
-    };
-    while !has_begun() {
-        assert!(Instant::now() < deadline, "it produces nothing");
-    }
-    w.kafka.brokers_down();
-    // Records wait now that nobody takes.
-    std::thread::sleep(Duration::from_secs(1));
-    assert_eq!(interrupt(&mut produce), Some(130));
+    alone(|| {
+        let mut w = World::of(1);
+        let mut produce = w.setup.command("produce");
+        let produce = produce.args(["--rate", "1000"]).stdout(Stdio::null());
+        let mut produce = produce.stderr(Stdio::null()).spawn().unwrap();
+        let consumer: BaseConsumer = w.kafka.config().create().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let has_begun = || {
+            let ends = consumer.fetch_watermarks(TOPIC, 0, Duration::from_secs(1));
+            ends.is_ok_and(|(_, end)| end > 0)
+        };
+        while !has_begun() {
+            assert!(Instant::now() < deadline, "it produces nothing");
+        }
+        w.kafka.brokers_down();
+        // Records wait now that nobody takes.
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(interrupt(&mut produce), Some(130));
+    });
 }
 
 /// In memory an address is as it came. The control shows that a core would have been dumped here; the limit is then

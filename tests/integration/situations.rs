@@ -10,6 +10,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::Value;
 
 use crate::check::{broker, refuse_passwords};
+use crate::support::alone::alone;
 use crate::support::fake_clickhouse::Fault;
 use crate::support::kafka::messages;
 use crate::support::program::Program;
@@ -224,26 +225,28 @@ fn a_wrong_password() {
 
 #[test]
 fn kafka_down_from_the_start_and_later() {
-    let mut w = World::of(1);
-    w.kafka.brokers_down();
-    let program = w.setup.run();
-    let verdict = wait_verdict(&w, "delayed", "kafka-down");
-    says(&verdict, &["Kafka does not answer since"]);
-    tells_to(&verdict, "brokers");
-    fires(&program, "AnonymizerKafkaDown");
-    let (status, words) = ready(&program);
-    assert_eq!(status, 503, "{words}");
-    assert!(words.starts_with("Kafka does not answer"), "{words}");
-    w.kafka.brokers_up();
-    w.stores(1, 500);
-    w.setup.wait_status(|s| s["verdict"]["code"] == "ok");
-    assert_eq!(ready(&program), (200, "ready\n".into()));
-    w.kafka.brokers_down();
-    wait_verdict(&w, "delayed", "kafka-down");
-    w.kafka.brokers_up();
-    w.setup.wait_status(|s| s["kafka"]["down"].is_null());
-    w.stores(2, 500);
-    w.finish(program);
+    alone(|| {
+        let mut w = World::of(1);
+        w.kafka.brokers_down();
+        let program = w.setup.run();
+        let verdict = wait_verdict(&w, "delayed", "kafka-down");
+        says(&verdict, &["Kafka does not answer since"]);
+        tells_to(&verdict, "brokers");
+        fires(&program, "AnonymizerKafkaDown");
+        let (status, words) = ready(&program);
+        assert_eq!(status, 503, "{words}");
+        assert!(words.starts_with("Kafka does not answer"), "{words}");
+        w.kafka.brokers_up();
+        w.stores(1, 500);
+        w.setup.wait_status(|s| s["verdict"]["code"] == "ok");
+        assert_eq!(ready(&program), (200, "ready\n".into()));
+        w.kafka.brokers_down();
+        wait_verdict(&w, "delayed", "kafka-down");
+        w.kafka.brokers_up();
+        w.setup.wait_status(|s| s["kafka"]["down"].is_null());
+        w.stores(2, 500);
+        w.finish(program);
+    });
 }
 
 #[test]

@@ -24,7 +24,6 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::execs::wait_for_execs;
 use super::fake_clickhouse::Multiset;
 use super::held_ports::{HeldPorts, hold_ports};
 
@@ -123,11 +122,10 @@ impl Kafka {
         self.mock().request_errors(requests, &[error]);
     }
 
-    /// The mock cluster's brokers take no connections any more.
+    /// The mock cluster's brokers take no connections any more. Each takes its port anew at once, and ends this
+    /// process if it does not get it: to be called in a test that is [`alone`](super::alone::alone).
     pub fn brokers_down(&mut self) {
         for id in BROKERS {
-            // It takes its port anew at once, and ends this process if it does not get it.
-            wait_for_execs();
             self.mock().broker_down(id).unwrap();
         }
         let held = hold_ports(&self.mock().bootstrap_servers());

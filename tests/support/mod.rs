@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod allocations;
+pub mod alone;
 pub mod chance;
-pub mod execs;
 pub mod fake_clickhouse;
 pub mod held_ports;
 pub mod kafka;

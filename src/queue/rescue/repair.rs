@@ -190,7 +190,7 @@ fn size_of(dir: &Path) -> Result<u64, QueueError> {
     Ok(size)
 }
 
-fn copy_dir(from: &Path, to: &Path, seen: &dyn Fn(u64)) -> Result<(), QueueError> {
+pub(crate) fn copy_dir(from: &Path, to: &Path, seen: &dyn Fn(u64)) -> Result<(), QueueError> {
     let io = |e| QueueError::io("cannot copy to", to, e);
     fs::create_dir(to).map_err(io)?;
     for entry in fs::read_dir(from).map_err(io)? {
