@@ -32,3 +32,16 @@ make_deb() {
         --compress-system --output "$file" "$@"
     rm -rf "$built"
 }
+
+ZIG_VENV=$TOOLS_DIR/zig
+
+# ensure_zig: a C compiler that builds for every Linux, with what makes cargo use it; in $ZIG_VENV/bin.
+ensure_zig() {
+    local wanted="ziglang==0.13.0 cargo-zigbuild==0.24.1"
+    [[ $(cat "$ZIG_VENV/.done" 2>/dev/null) == "$wanted" ]] && return
+    log "installing Python packages: $wanted"
+    # shellcheck disable=SC2086 # two words
+    { python3 -m venv "$ZIG_VENV" && "$ZIG_VENV/bin/python" -m pip install -q --disable-pip-version-check $wanted; } \
+        >"$TOOLS_DIR/pip.log" 2>&1 || { tail -n 20 "$TOOLS_DIR/pip.log" >&2; die "pip failed"; }
+    echo "$wanted" >"$ZIG_VENV/.done"
+}

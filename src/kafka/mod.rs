@@ -6,6 +6,7 @@
 //! code in the ingest loop and no work is done inside a callback.
 
 mod asked;
+mod authorities;
 mod context;
 mod event;
 pub mod fault;
@@ -30,6 +31,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::ownership::Start;
+pub use authorities::with_the_systems;
 pub use context::Context;
 pub use event::Event;
 use fault::Fault;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
+use super::authorities::with_the_systems;
 use super::oauth::{self, Source, Tokens};
 use super::recipe::Recipe;
 use super::watch;
@@ -66,6 +67,6 @@ impl ConsumerOptions<'_> {
             }
         }
         config.set_log_level(RDKafkaLogLevel::Info);
-        config
+        with_the_systems(config)
     }
 }

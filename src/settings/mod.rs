@@ -342,7 +342,7 @@ impl Config {
         if let Some(path) = &self.kafka_password_file {
             client.set("sasl.password", password("kafka_password_file", path)?);
         }
-        Ok(client)
+        Ok(crate::kafka::with_the_systems(client))
     }
 
     /// Reads the password: the first line of `clickhouse_password_file`; `None` without such a file.
