@@ -19,11 +19,29 @@ export CARGO_ZIGBUILD_PYTHON_PATH=none CARGO_ZIGBUILD_ZIG_PATH=$zig/zig
 export CARGO_ZIGBUILD_CACHE_DIR=$DIR/zig-cache ZIG_GLOBAL_CACHE_DIR=$DIR/zig-cache ZIG_LOCAL_CACHE_DIR=$DIR/zig-cache
 umask 022
 
+# wrapped NAME COMMAND...: a program of one word that runs it.
+wrapped() {
+    printf '#!/bin/sh\nexec %s "$@"\n' "${*:2}" >"$DIR/wrapped/$1"
+    chmod 755 "$DIR/wrapped/$1"
+}
+mkdir -p "$DIR/wrapped"
+
 # build TARGET OPTION...: the program is then at $(program TARGET).
 build() {
-    local target=$1 how=build cargo=(cargo); shift
-    if [[ $target == *musl ]]; then cargo=("$DIR/zig/bin/cargo-zigbuild") how=zigbuild; fi
-    "${cargo[@]}" "$how" --locked --quiet --profile dist --bin anonymizer --target "$target" "$@"
+    local target=$1 environment=() cargo=(cargo build) zig_target; shift
+    if [[ $target == *musl ]]; then
+        cargo=("$DIR/zig/bin/cargo-zigbuild" zigbuild)
+        # librdkafka's configure knows no target: it takes CC, and without it the machine's own. lld wants each symbol
+        # that librdkafka exports, of which some are of its tests.
+        zig_target=${target/-unknown/}
+        wrapped "cc-$target" "$zig/zig" cc -target "$zig_target"
+        wrapped "c++-$target" "$zig/zig" c++ -target "$zig_target"
+        wrapped ar "$zig/zig" ar
+        wrapped ranlib "$zig/zig" ranlib
+        environment=(CC="$DIR/wrapped/cc-$target" CXX="$DIR/wrapped/c++-$target" AR="$DIR/wrapped/ar"
+            RANLIB="$DIR/wrapped/ranlib" LDFLAGS="-Wl,--undefined-version" HOST_CC=cc HOST_CXX=c++ HOST_AR=ar)
+    fi
+    env "${environment[@]}" "${cargo[@]}" --locked --quiet --profile dist --bin anonymizer --target "$target" "$@"
 }
 program() { echo "target/$1/dist/anonymizer"; }
 
