@@ -3,8 +3,8 @@
 
     page_look.py URL NAME VERDICT DIR AXE
 
-Opens URL, and fails if the verdict in large letters is not VERDICT (or one of A|B), if the browser says an
-error, if anything but URL's own server is asked for something, if axe-core (the script AXE) finds a fault, if the page is wider
+Opens URL, and fails if the verdict in large letters is not VERDICT, if the browser says an error, if anything
+but URL's own server is asked for something, if axe-core (the script AXE) finds a fault, if the page is wider
 than a telephone, if a key's focus cannot be seen, if the page does not go on by itself, or if
 /api/v1/status is not as its schema says. The pictures are DIR/NAME-*.png.
 
@@ -165,7 +165,7 @@ def look(browser, url, name, verdict, folder, axe):
             browser.devtools("Emulation.setDeviceMetricsOverride", **screen)
             browser.do("/url", {"url": url})
             found = browser.run("return document.querySelector('#verdict h1').textContent")
-            if found not in verdict.split("|"):
+            if found != verdict:
                 wrong.append(f"{where}: the verdict is {found}, not {verdict}")
             # All of it, also what is folded.
             browser.run("for (const one of document.querySelectorAll('details')) one.open = true;")

@@ -10,7 +10,7 @@ const ALONE: &str = "TEST_ALONE";
 
 /// Runs `test`, a closure of the test function that calls this, where no other test runs.
 pub fn alone<F: FnOnce()>(test: F) {
-    if env::var_os(ALONE).is_some() {
+    if is_alone() {
         return test();
     }
     // `CRATE::MODULE::FUNCTION::{{closure}}`
@@ -25,4 +25,9 @@ pub fn alone<F: FnOnce()>(test: F) {
     eprint!("{}", String::from_utf8_lossy(&out.stderr));
     let passed = String::from_utf8_lossy(&out.stdout).contains(" 1 passed; 0 failed;");
     assert!(out.status.success() && passed, "{name}: {}", out.status);
+}
+
+/// Whether no other test runs in this process.
+pub fn is_alone() -> bool {
+    env::var_os(ALONE).is_some()
 }

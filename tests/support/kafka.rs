@@ -24,6 +24,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::alone::is_alone;
 use super::fake_clickhouse::Multiset;
 use super::held_ports::{HeldPorts, hold_ports};
 
@@ -123,8 +124,9 @@ impl Kafka {
     }
 
     /// The mock cluster's brokers take no connections any more. Each takes its port anew at once, and ends this
-    /// process if it does not get it: to be called in a test that is [`alone`](super::alone::alone).
+    /// process if it does not get it: in a test that is [`alone`](super::alone::alone) only.
     pub fn brokers_down(&mut self) {
+        assert!(is_alone(), "another test may have a broker's port");
         for id in BROKERS {
             self.mock().broker_down(id).unwrap();
         }
